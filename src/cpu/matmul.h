@@ -1,0 +1,35 @@
+/* Matrix products of the CPU device: weights of any block type, activations in float.
+
+   Each kernel set (portable, AVX2, AVX-512) is a file of its own behind `struct kernels`; the pool splits the rows. */
+#ifndef UTTER_CPU_MATMUL_H
+#define UTTER_CPU_MATMUL_H
+
+#include "cpu/pool.h"
+#include "gguf/gguf.h"
+
+struct kernels; // kernels.h
+
+/* A weight matrix made ready for the kernel set. */
+struct packed {
+    block_type type;    // as stored
+    int64_t rows, cols;
+    const void *data;   // packed form, or the file's own bytes where nothing is gained
+    void *owned;        // memory to free; NULL when `data` is the file's
+};
+
+/* `rows`: which rows to take, in which order, int32_t [n_rows]; NULL for all. */
+status packed_make(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows, struct packed *out);
+void packed_free(struct packed *p);
+
+/* Room that products need besides their results; sized once, at load. One for each device. */
+struct matmul_scratch;
+status matmul_scratch_new(struct matmul_scratch **out);
+void matmul_scratch_free(struct matmul_scratch *s);
+
+/* y[t, r] = sum_c w[r, c] x[t, c] + bias[r] for t < n, written at y + t * y_stride.
+   x: row t begins at x + t * x_stride (rows may overlap: a convolution over [T, C] is x_stride = C, cols = k * C).
+   bias: float [rows] or NULL. Strides in floats. Grows the scratch when n is larger than ever before. */
+status matmul(const struct kernels *k, struct pool *pool, struct matmul_scratch *scratch, const struct packed *w,
+              const float *x, int64_t x_stride, int64_t n, const float *bias, float *y, int64_t y_stride);
+
+#endif

@@ -1,0 +1,54 @@
+/* The device contract: what the engine asks of whatever runs the two networks. One contract, an implementation each in
+   cpu/ and gpu/, one parity test over the same fixtures.
+
+   A slot is one sequence with its cache. Calls on one device are made by one thread at a time (the engine holds a
+   lock); different devices are independent. Every call takes a deadline (clock_ns); a device that misses it returns
+   UTTER_DEADLINE. */
+#ifndef UTTER_ENGINE_DEVICE_H
+#define UTTER_ENGINE_DEVICE_H
+
+#include "backbone/backbone.h"
+#include "backbone/sampler.h"
+#include "base/log.h"
+#include "codec/codec.h"
+
+struct device;
+
+/* One slot's part of a generate call. */
+struct generation {
+    int slot;
+    struct sampler *sampler; // settings and random state of this sequence
+    int32_t *indices;        // out [steps]: indices into the head's rows (backbone_head_rows): with a speech-only head,
+                             // codes, then n_codes for the end
+    int n;                   // out: how many were generated
+    int end_index;           // in: index that ends the sequence; -1: none
+    bool ended;              // out: end_index came (it is the last of indices)
+};
+
+struct device_ops {
+    /* The weights stay the caller's and must outlive the device. Once each. */
+    status (*load_backbone)(struct device *d, const struct backbone *b, bool speech_only, int n_slots, int n_ctx);
+    status (*load_codec)(struct device *d, const struct codec *c);
+
+    /* Empties the slot's cache. */
+    void (*reset)(struct device *d, int slot);
+    /* Appends tokens[n] to the slot and leaves the last position ready for generate.
+       logits: NULL, or float [n, n_head] for every position given. UTTER_LIMIT beyond n_ctx. */
+    status (*prefill)(struct device *d, int slot, const int32_t *tokens, int n, float *logits, int64_t deadline);
+    /* Up to `steps` tokens for each of generations[n], sampled on the device; stops a slot at its end token, or at the
+       end of the context (then n < steps and not ended). */
+    status (*generate)(struct device *d, struct generation *generations, int n, int steps, int64_t deadline);
+    /* codes[n] -> pcm[n * hop]. */
+    status (*synthesize)(struct device *d, const int32_t *codes, int n, float *pcm, int64_t deadline);
+
+    /* One line: what it is, which kernels, how much memory. Lives as long as the device. */
+    const char *(*describe)(const struct device *d);
+    void (*close)(struct device *d);
+};
+
+/* Each implementation's struct starts with this. */
+struct device {
+    const struct device_ops *ops;
+};
+
+#endif
