@@ -1,59 +1,9 @@
 #include "gguf/blocks.h"
 
-#include <math.h>
 #include <string.h>
 #include <strings.h>
 
-/* ---- layouts; made of bytes and 16-bit words, so that a block may lie at any even address ---- */
-
-// d * (q - 8)
-struct q4_0 {
-    uint16_t d;
-    uint8_t qs[16];
-};
-
-// d * q + m
-struct q4_1 {
-    uint16_t d, m;
-    uint8_t qs[16];
-};
-
-// d * (q - 16)
-struct q5_0 {
-    uint16_t d;
-    uint8_t qh[4], qs[16];
-};
-
-// d * q + m
-struct q5_1 {
-    uint16_t d, m;
-    uint8_t qh[4], qs[16];
-};
-
-// d * q
-struct q8_0 {
-    uint16_t d;
-    int8_t qs[32];
-};
-
-// d * scale * q - dmin * min, for each of eight groups of 32
-struct q4_k {
-    uint16_t d, dmin;
-    uint8_t scales[12], qs[128];
-};
-
-// the same with a fifth bit
-struct q5_k {
-    uint16_t d, dmin;
-    uint8_t scales[12], qh[32], qs[128];
-};
-
-// d * scale * (q - 32), for each of sixteen groups of 16
-struct q6_k {
-    uint8_t ql[128], qh[64];
-    int8_t scales[16];
-    uint16_t d;
-};
+#include "gguf/layouts.h"
 
 static const struct block_info infos[] = {
     [BLOCK_F32] = {"F32", 1, 4},
@@ -68,12 +18,6 @@ static const struct block_info infos[] = {
     [BLOCK_Q6_K] = {"Q6_K", 256, sizeof(struct q6_k)},
     [BLOCK_BF16] = {"BF16", 1, 2},
 };
-
-_Static_assert(sizeof(struct q4_0) == 18 && sizeof(struct q4_1) == 20, "the file's layout");
-_Static_assert(sizeof(struct q5_0) == 22 && sizeof(struct q5_1) == 24 && sizeof(struct q8_0) == 34,
-               "the file's layout");
-_Static_assert(sizeof(struct q4_k) == 144 && sizeof(struct q5_k) == 176 && sizeof(struct q6_k) == 210,
-               "the file's layout");
 
 const struct block_info *block_info(uint32_t type) {
     return type < sizeof infos / sizeof *infos && infos[type].name ? &infos[type] : NULL;
