@@ -9,6 +9,12 @@
 
 #include <cmocka.h>
 #undef fail // base/status.h has a function of that name
+#undef fail_msg
+#define fail_msg(message, ...)                             \
+    do {                                                   \
+        print_error("ERROR: " message "\n", ##__VA_ARGS__); \
+        _fail(__FILE__, __LINE__);                         \
+    } while (0)
 
 #include "base/status.h"
 
