@@ -162,7 +162,6 @@ UTTER_API void utter_stream_close(utter_stream *s);
 
 typedef struct utter_report {
     int n_sentences;           /* spoken so far */
-    int n_sentences_total;     /* 0 until known */
     int n_retries;             /* attempts thrown away as garbage */
     int n_failed;              /* sentences whose last attempt was still garbage and was cut or left out */
     int64_t n_codes;           /* speech codes generated, retries included */

@@ -49,10 +49,11 @@ status file_create(const char *path, struct file_writer *out) {
     out->f = fopen(out->temporary, "wb");
     if (out->f) return UTTER_OK;
     int error = errno;
-    free(out->temporary); // there is no file to remove
+    free(out->temporary);  // there is no file to remove
     out->temporary = NULL;
     file_abandon(out);
-    return fail(UTTER_IO, "cannot write %s: %s; check that the folder exists and may be written to", path, strerror(error));
+    return fail(UTTER_IO, "cannot write %s: %s; check that the folder exists and may be written to", path,
+                strerror(error));
 }
 
 status file_write(struct file_writer *w, const void *data, size_t n_bytes) {

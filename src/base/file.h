@@ -9,7 +9,7 @@
 
 /* A whole file, read-only. */
 struct file_map {
-    const void *data; // [size]; NULL for an empty file
+    const void *data;  // [size]; NULL for an empty file
     size_t size;
 };
 
@@ -20,8 +20,8 @@ void file_map_close(struct file_map *m);
    written ever has the final name. */
 struct file_writer {
     FILE *f;
-    char *path;      // final name
-    char *temporary; // name while it is written
+    char *path;       // final name
+    char *temporary;  // name while it is written
 };
 
 status file_create(const char *path, struct file_writer *out);

@@ -5,7 +5,7 @@
 #include "base/status.h"
 
 struct log {
-    utter_log_fn *fn; // NULL: silent
+    utter_log_fn *fn;  // NULL: silent
     void *user;
 };
 

@@ -27,8 +27,7 @@ static status parse_shape(const char *path, const char *p, struct npy *out) {
         char *end;
         long long d = strtoll(p, &end, 10);
         if (end == p || d < 0) return fail(UTTER_FORMAT, "%s: the header's shape cannot be read", path);
-        if (out->n_dims == NPY_MAX_DIMS)
-            return fail(UTTER_FORMAT, "%s: more than %d dimensions", path, NPY_MAX_DIMS);
+        if (out->n_dims == NPY_MAX_DIMS) return fail(UTTER_FORMAT, "%s: more than %d dimensions", path, NPY_MAX_DIMS);
         uint64_t n;
         if (!size_mul((uint64_t)out->n, (uint64_t)d, &n) || n > INT64_MAX / 8)
             return fail(UTTER_FORMAT, "%s: dimension %lld makes the array too large", path, d);
@@ -78,7 +77,8 @@ static status parse(const char *path, const struct file_map *m, struct npy *out)
     const char *descr = header_value(header, "'descr'");
     const char *order = header_value(header, "'fortran_order'");
     if (!descr || !order || strncmp(order, "False", 5) != 0)
-        return fail(UTTER_UNSUPPORTED, "%s: only arrays in C order can be read; save it with numpy.ascontiguousarray", path);
+        return fail(UTTER_UNSUPPORTED, "%s: only arrays in C order can be read; save it with numpy.ascontiguousarray",
+                    path);
     if (strncmp(descr, "<f4'", 4) != 0 && strncmp(descr, "<f8'", 4) != 0 && strncmp(descr, "<i4'", 4) != 0 &&
         strncmp(descr, "<i8'", 4) != 0)
         return fail(UTTER_UNSUPPORTED, "%s: elements of kind '%.3s'; wanted '<f4', '<f8', '<i4' or '<i8'", path, descr);

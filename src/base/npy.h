@@ -14,8 +14,8 @@ struct npy {
     enum npy_type type;
     int n_dims;
     int64_t dims[NPY_MAX_DIMS];
-    int64_t n;  // elements in all
-    void *data; // float [n] or int32_t [n]; owned
+    int64_t n;   // elements in all
+    void *data;  // float [n] or int32_t [n]; owned
 };
 
 /* Reads a file; float64 becomes float32, int64 becomes int32 (a value that does not fit is refused). */

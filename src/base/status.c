@@ -7,7 +7,7 @@
 static _Thread_local char message[1024];
 
 status fail(status code, const char *format, ...) {
-    char sentence[sizeof message]; // formatted beside `message`, which may itself be an argument
+    char sentence[sizeof message];  // formatted beside `message`, which may itself be an argument
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(sentence, sizeof sentence, format, arguments);
@@ -19,7 +19,8 @@ status fail(status code, const char *format, ...) {
 }
 
 status fail_memory(size_t n_bytes, const char *what) {
-    return fail(UTTER_MEMORY, "out of memory: %zu bytes for %s could not be had; close other programs or use a smaller model",
+    return fail(UTTER_MEMORY,
+                "out of memory: %zu bytes for %s could not be had; close other programs or use a smaller model",
                 n_bytes, what);
 }
 

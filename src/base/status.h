@@ -27,9 +27,9 @@ const char *fail_message(void);
 /* "ok", "invalid", ... */
 const char *status_name(status s);
 
-#define TRY(call)                                  \
-    do {                                           \
-        status try_status_ = (call);               \
+#define TRY(call)                                        \
+    do {                                                 \
+        status try_status_ = (call);                     \
         if (try_status_ != UTTER_OK) return try_status_; \
     } while (0)
 

@@ -9,7 +9,7 @@
 #include "base/status.h"
 
 struct str {
-    char *data; // [len + 1], NULL while empty
+    char *data;  // [len + 1], NULL while empty
     size_t len;
     size_t cap;
     bool failed;

@@ -17,12 +17,12 @@ struct device;
 /* One slot's part of a generate call. */
 struct generation {
     int slot;
-    struct sampler *sampler; // settings and random state of this sequence
-    int32_t *indices;        // out [steps]: indices into the head's rows (backbone_head_rows): with a speech-only head,
-                             // codes, then n_codes for the end
-    int n;                   // out: how many were generated
-    int end_index;           // in: index that ends the sequence; -1: none
-    bool ended;              // out: end_index came (it is the last of indices)
+    struct sampler *sampler;  // settings and random state of this sequence
+    int32_t *indices;  // out [steps]: indices into the head's rows (backbone_head_rows): with a speech-only head,
+                       // codes, then n_codes for the end
+    int n;             // out: how many were generated
+    int end_index;     // in: index that ends the sequence; -1: none
+    bool ended;        // out: end_index came (it is the last of indices)
 };
 
 struct device_ops {

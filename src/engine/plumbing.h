@@ -28,8 +28,8 @@ status plumb_tokens(const struct plumb_model *m, const char *text, size_t len, i
 status plumb_logits(struct plumb_model *m, const int32_t *tokens, int n, float *logits);
 /* Up to n_max tokens after the prompt tokens[n]; ends at end-of-generation tokens unless `through_end`.
    generated: int32_t [n_max]. */
-status plumb_generate(struct plumb_model *m, const int32_t *tokens, int n, const utter_request *sampling, bool through_end,
-                      int32_t *generated, int n_max, int *n_generated);
+status plumb_generate(struct plumb_model *m, const int32_t *tokens, int n, const utter_request *sampling,
+                      bool through_end, int32_t *generated, int n_max, int *n_generated);
 
 /* A codec alone: codes[n] to samples. *pcm: new memory (free_aligned), [*n_samples]. `streaming`: by windows, the
    first n_reference codes being the reference; otherwise all codes in one decode and n_reference must be 0. */

@@ -26,7 +26,7 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     (void)state;
-    return rmdir(folder); // fails when a test left something behind
+    return rmdir(folder);  // fails when a test left something behind
 }
 
 static void test_str(void **state) {
@@ -40,7 +40,7 @@ static void test_str(void **state) {
     str_append(&s, "a\0b", 3);
     assert_int_equal(s.len, 3);
     assert_int_equal(str_status(&s), UTTER_OK);
-    str_append(&s, "x", SIZE_MAX - 2); // refused, not wrapped
+    str_append(&s, "x", SIZE_MAX - 2);  // refused, not wrapped
     assert_int_equal(str_status(&s), UTTER_MEMORY);
     str_free(&s);
 }

@@ -1,0 +1,48 @@
+/* From a text to the pieces that are spoken one at a time: sentences, written as they are said, as the model reads
+   them (phonemes or prepared text), joined while short and cut where prompt and speech would not fit the context. */
+#ifndef UTTER_ENGINE_CHUNKS_H
+#define UTTER_ENGINE_CHUNKS_H
+
+#include "backbone/prompt.h"
+#include "base/str.h"
+#include "engine/voice.h"
+
+struct chunk {
+    struct str prepared;  // what goes into the prompt
+    int expected;         // frames it should take to say
+    int n_sentences;
+    bool paragraph_end;
+    size_t text_end;  // bytes of the document spoken when this chunk is
+};
+
+struct chunks {
+    const struct backbone *backbone;
+    const struct voice *voice;
+    const char *language;
+    const char *emotion;
+    bool raw;
+    int n_ctx;        // positions a slot has
+    int join_frames;  // sentences are joined up to this length
+    double frames_per_symbol;
+    const char *text;  // [len] the document
+    size_t len;
+    size_t at;           // bytes of it read
+    struct str pending;  // the next sentence, prepared already; empty when there is none
+    size_t pending_end;
+    bool pending_paragraph_end;
+    size_t sentence_end;  // a sentence that is being cut goes up to here; 0: none
+    bool sentence_paragraph_end;
+};
+
+/* The next chunk; chunk->prepared is empty at the end of the text. The caller frees chunk->prepared and passes the
+   same chunk again. */
+status chunks_next(struct chunks *c, struct chunk *chunk);
+void chunks_free(struct chunks *c);
+
+/* Tokens of the chunk's prompt. */
+status chunk_prompt(const struct chunks *c, const char *prepared, struct token_list *out);
+
+/* Codes after which an utterance that should take `expected` frames is taken for endless. */
+int chunk_budget(int expected);
+
+#endif

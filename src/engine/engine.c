@@ -1,0 +1,196 @@
+#include "engine/engine.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "cpu/cpu.h"
+#include "engine/builtin.h"
+
+enum {
+    DEFAULT_STREAMS = 4,
+    MAX_STREAMS = 1024,
+    MAX_CONTEXT = 2048,        // positions of a slot: NeuTTS never uses more, whatever the file allows
+    DEFAULT_JOIN_FRAMES = 500  // ten seconds
+};
+#define DEFAULT_FRAMES_PER_SYMBOL 3.5
+
+const char *utter_error_message(void) { return fail_message(); }
+const char *utter_status_name(utter_status s) { return status_name(s); }
+const char *utter_version(void) { return UTTER_VERSION; }
+
+utter_options utter_options_default(void) { return (utter_options){.n_streams = DEFAULT_STREAMS}; }
+
+status open_backbone(const char *path, struct backbone **out) {
+    *out = NULL;
+    struct gguf *g;
+    TRY(path ? gguf_open(path, &g)
+             : gguf_open_memory(utter_builtin_backbone, (size_t)(utter_builtin_backbone_end - utter_builtin_backbone),
+                                "the built-in model", &g));
+    return backbone_load(g, out);
+}
+
+status open_codec(const char *path, struct codec **out) {
+    *out = NULL;
+    struct gguf *g;
+    TRY(path ? gguf_open(path, &g)
+             : gguf_open_memory(utter_builtin_codec, (size_t)(utter_builtin_codec_end - utter_builtin_codec),
+                                "the built-in codec", &g));
+    return codec_load(g, out);
+}
+
+int slot_positions(const struct backbone *b) { return b->config.n_ctx < MAX_CONTEXT ? b->config.n_ctx : MAX_CONTEXT; }
+
+status open_device(const utter_options *options, const struct log *log, struct device **out) {
+    *out = NULL;
+    const char *name = options->device ? options->device : "auto";
+    if (strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0)
+        return fail(UTTER_INVALID, "there is no device named %s; this build has: auto, cpu", name);
+    const struct cpu_options cpu = {.n_threads = options->n_threads, .kernels = options->kernels};
+    return cpu_open(&cpu, log, out);
+}
+
+static bool starts_and_ends(const char *text, const char *start, const char *end) {
+    size_t n = strlen(text);
+    return n >= strlen(start) + strlen(end) && strncmp(text, start, strlen(start)) == 0 &&
+           strcmp(text + n - strlen(end), end) == 0;
+}
+
+// A model from a file speaks the codes of a codec that lies beside it: the first of the names neucodec*.gguf.
+static status find_codec_beside(const char *model, struct str *out) {
+    const char *slash = strrchr(model, '/');
+    struct str folder = {0};
+    if (slash) str_append(&folder, model, (size_t)(slash - model));
+    DIR *d = opendir(slash ? (folder.len ? folder.data : "/") : ".");
+    char best[256] = "";
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (starts_and_ends(e->d_name, "neucodec", ".gguf") && (!*best || strcmp(e->d_name, best) < 0))
+            strcpy(best, e->d_name);  // d_name has at most 255 bytes
+    if (d) closedir(d);
+    if (*best) str_printf(out, "%s%s%s", str_text(&folder), slash ? "/" : "", best);
+    str_free(&folder);
+    if (out->len == 0)
+        return fail(UTTER_INVALID,
+                    "no codec for %s: name one with --codec, or put it beside the model as neucodec.gguf", model);
+    return str_status(out);
+}
+
+// The networks, and whether they belong together.
+static status load_networks(const utter_options *options, utter *u) {
+    TRY(open_backbone(options->model, &u->backbone));
+    TRY(backbone_check_speech(u->backbone));
+    struct str beside = {0};
+    status s = UTTER_OK;
+    if (!options->codec && options->model) s = find_codec_beside(options->model, &beside);
+    if (s == UTTER_OK)
+        s = open_codec(options->codec ? options->codec : options->model ? str_text(&beside) : NULL, &u->codec);
+    str_free(&beside);
+    TRY(s);
+    if (u->backbone->n_codes != u->codec->config.n_codes)
+        return fail(UTTER_FORMAT,
+                    "%s writes %d speech codes and %s reads %d; take the codec that the model was made for",
+                    u->backbone->label, u->backbone->n_codes, u->codec->label, u->codec->config.n_codes);
+    return UTTER_OK;
+}
+
+static status load_hints(utter *u) {
+    const struct gguf *g = u->backbone->file;
+    u->frames_per_symbol = DEFAULT_FRAMES_PER_SYMBOL;
+    double rate;
+    if (gguf_get_f64(g, "utter.frames_per_symbol", &rate)) {
+        TRY(gguf_need_f64(g, "utter.frames_per_symbol", 0.1, 100, &rate));
+        u->frames_per_symbol = rate;
+    }
+    u->join_frames = DEFAULT_JOIN_FRAMES;
+    int64_t frames;
+    if (gguf_get_i64(g, "utter.join_frames", &frames)) {
+        TRY(gguf_need_i64(g, "utter.join_frames", 0, 100000, &frames));
+        u->join_frames = (int)frames;
+    }
+    return UTTER_OK;
+}
+
+static status load_device(const utter_options *options, utter *u) {
+    if (options->n_streams < 0 || options->n_streams > MAX_STREAMS)
+        return fail(UTTER_INVALID, "%d streams at once are asked for; 1 to %d can be had", options->n_streams,
+                    MAX_STREAMS);
+    int n_slots = options->n_streams ? options->n_streams : DEFAULT_STREAMS;
+    u->n_ctx = slot_positions(u->backbone);
+    TRY(open_device(options, &u->log, &u->device));
+    TRY(u->device->ops->load_backbone(u->device, u->backbone, true, n_slots, u->n_ctx));
+    TRY(u->device->ops->load_codec(u->device, u->codec));
+    TRY(fair_init(&u->device_turn, 1));
+    return fair_init(&u->slots, n_slots);
+}
+
+static status describe(utter *u) {
+    struct str text = {0};
+    str_printf(&text, "%s with %s on %s", u->backbone->name, u->codec->name, u->device->ops->describe(u->device));
+    u->description = text.data;
+    return str_status(&text);
+}
+
+utter_status utter_open(const utter_options *options, utter **out) {
+    *out = NULL;
+    utter *u = calloc(1, sizeof *u);
+    if (!u) return fail_memory(sizeof *u, "an engine");
+    u->log = (struct log){options->log, options->log_user};
+    pthread_rwlock_init(&u->voices_lock, NULL);
+    status s = load_networks(options, u);
+    if (s == UTTER_OK) s = load_hints(u);
+    if (s == UTTER_OK) s = voice_list_add_own(&u->voices, u->backbone, u->codec);
+    if (s == UTTER_OK) s = load_device(options, u);
+    if (s == UTTER_OK) s = describe(u);
+    if (s != UTTER_OK) {
+        utter_close(u);
+        return s;
+    }
+    *out = u;
+    return UTTER_OK;
+}
+
+void utter_close(utter *u) {
+    if (!u) return;
+    fair_destroy(&u->slots);
+    fair_destroy(&u->device_turn);
+    if (u->device) u->device->ops->close(u->device);
+    voice_list_free(&u->voices);
+    codec_free(u->codec);
+    backbone_free(u->backbone);
+    pthread_rwlock_destroy(&u->voices_lock);
+    free(u->description);
+    free(u);
+}
+
+int utter_sample_rate(const utter *u) { return u->codec->config.sample_rate; }
+const char *utter_describe(const utter *u) { return u->description; }
+
+// ---- voices ----
+
+// Readers take the lock too; the list is const to them all the same.
+static pthread_rwlock_t *voices_lock(const utter *u) { return (pthread_rwlock_t *)&u->voices_lock; }
+
+int utter_voice_count(const utter *u) {
+    pthread_rwlock_rdlock(voices_lock(u));
+    int n = u->voices.n;
+    pthread_rwlock_unlock(voices_lock(u));
+    return n;
+}
+
+utter_status utter_voice_get(const utter *u, int i, utter_voice *out) {
+    *out = (utter_voice){0};
+    pthread_rwlock_rdlock(voices_lock(u));
+    const struct voice *v = i >= 0 && i < u->voices.n ? u->voices.voices[i] : NULL;
+    pthread_rwlock_unlock(voices_lock(u));
+    if (!v) return fail(UTTER_INVALID, "there is no voice %d", i);
+    *out = (utter_voice){.name = v->name, .language = v->language, .note = v->note};
+    return UTTER_OK;
+}
+
+utter_status utter_voice_load(utter *u, const char *path) {
+    pthread_rwlock_wrlock(&u->voices_lock);
+    status s = voice_list_add_file(&u->voices, path, u->backbone, u->codec);
+    pthread_rwlock_unlock(&u->voices_lock);
+    return s;
+}
