@@ -2,7 +2,7 @@
 #ifndef UTTER_ENGINE_BUILTIN_H
 #define UTTER_ENGINE_BUILTIN_H
 
-extern const unsigned char utter_builtin_backbone[], utter_builtin_backbone_end[];
-extern const unsigned char utter_builtin_codec[], utter_builtin_codec_end[];
+extern const unsigned char builtin_backbone[], builtin_backbone_end[];
+extern const unsigned char builtin_codec[], builtin_codec_end[];
 
 #endif

@@ -26,7 +26,7 @@ status open_backbone(const char *path, struct backbone **out) {
     *out = NULL;
     struct gguf *g;
     TRY(path ? gguf_open(path, &g)
-             : gguf_open_memory(utter_builtin_backbone, (size_t)(utter_builtin_backbone_end - utter_builtin_backbone),
+             : gguf_open_memory(builtin_backbone, (size_t)(builtin_backbone_end - builtin_backbone),
                                 "the built-in model", &g));
     return backbone_load(g, out);
 }
@@ -35,8 +35,7 @@ status open_codec(const char *path, struct codec **out) {
     *out = NULL;
     struct gguf *g;
     TRY(path ? gguf_open(path, &g)
-             : gguf_open_memory(utter_builtin_codec, (size_t)(utter_builtin_codec_end - utter_builtin_codec),
-                                "the built-in codec", &g));
+             : gguf_open_memory(builtin_codec, (size_t)(builtin_codec_end - builtin_codec), "the built-in codec", &g));
     return codec_load(g, out);
 }
 

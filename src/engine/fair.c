@@ -73,7 +73,8 @@ status fair_take(struct fair *f, const atomic_bool *cancelled, int64_t deadline,
             s = fail(UTTER_CANCELLED, "the stream was cancelled");
         else if (clock_ns() >= deadline)
             s = fail(UTTER_DEADLINE,
-                     "the deadline passed while waiting for other streams; allow more time or open more slots");
+                     "no place became free in time, other streams hold them all; close those that are not read on, or "
+                     "open the engine for more streams");
         else
             wait_a_slice(f);
     }
@@ -87,4 +88,10 @@ void fair_give(struct fair *f, int permit) {
     f->busy[permit] = false;
     pthread_cond_broadcast(&f->changed);
     pthread_mutex_unlock(&f->lock);
+}
+
+int fair_n_waiting(const struct fair *f) {
+    int n = 0;
+    for (const struct fair_waiter *w = f->first; w; w = w->next) n++;
+    return n;
 }

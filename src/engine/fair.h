@@ -25,4 +25,7 @@ void fair_destroy(struct fair *f);
 status fair_take(struct fair *f, const atomic_bool *cancelled, int64_t deadline, int *permit);
 void fair_give(struct fair *f, int permit);
 
+/* How many wait; f->lock must be held. */
+int fair_n_waiting(const struct fair *f);
+
 #endif

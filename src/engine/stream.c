@@ -23,6 +23,7 @@ enum {
     DEFAULT_RETRIES = 2,
     MAX_RETRIES = 100,
 };
+#define SLOT_WAIT_NS ((int64_t)60 * 1000000000)  // for streams that hold a slot and are not read
 #define SENTENCE_PAUSE_S 0.15
 #define PARAGRAPH_PAUSE_S 0.5
 
@@ -267,7 +268,8 @@ static status begin_attempt(utter_stream *s) {
     s->n_codes = s->n_pushed = 0;
     s->emitted = false;
     guard_start(&s->guard, s->chunk.expected, budget);
-    TRY(fair_take(&s->u->slots, &s->cancelled, s->deadline, &s->slot));
+    int64_t patience = clock_ns() + SLOT_WAIT_NS;
+    TRY(fair_take(&u->slots, &s->cancelled, s->deadline < patience ? s->deadline : patience, &s->slot));
     TRY(sampler_new(&s->sampling, s->seed + (uint32_t)s->attempt, u->backbone->n_codes + 1, &s->sampler));
     if (s->streaming) {
         TRY(windows_new(s->shape, u->codec->config.hop, s->voice->codes, s->voice->n_codes, &s->windows));

@@ -1,0 +1,338 @@
+/* Streams over a scripted device: what the engine does when speech comes out wrong, late, or not at all. The device
+   behind the built-in model is replaced by one that gives codes and samples as each test says. */
+#include "test.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "engine/engine.h"
+
+enum plan { PLAN_SPEECH, PLAN_STUCK, PLAN_ENDLESS, PLAN_SHORT, PLAN_SILENT, PLAN_NAN, PLAN_LOGITS_NAN, PLAN_LATE };
+
+/* A device that follows `plans`, one for each attempt; after the last it speaks well. */
+struct scripted {
+    struct device device;
+    struct device *real;  // closed at the end
+    const struct codec *codec;
+    enum plan plans[8];
+    int n_plans;
+    int attempt;   // prefills so far
+    int n_made;    // codes of this attempt
+    int n_speech;  // codes of good speech
+    uint32_t seeds_seen;
+};
+
+static struct scripted *self(struct device *d) { return (struct scripted *)d; }
+
+static enum plan plan_now(const struct scripted *s) {
+    return s->attempt <= s->n_plans ? s->plans[s->attempt - 1] : PLAN_SPEECH;
+}
+
+static void scripted_reset(struct device *d, int slot) { (void)d, (void)slot; }
+
+static status scripted_prefill(struct device *d, int slot, const int32_t *tokens, int n, float *logits,
+                               int64_t deadline) {
+    (void)slot, (void)tokens, (void)n, (void)logits, (void)deadline;
+    self(d)->attempt++;
+    self(d)->n_made = 0;
+    return UTTER_OK;
+}
+
+static status scripted_generate(struct device *d, struct generation *g, int n, int steps, int64_t deadline) {
+    struct scripted *s = self(d);
+    assert_int_equal(n, 1);
+    enum plan plan = plan_now(s);
+    if (plan == PLAN_LOGITS_NAN) return fail(UTTER_SPEECH, "no logit is finite");
+    if (plan == PLAN_LATE) {
+        while (clock_ns() < deadline) usleep(1000);
+        return fail(UTTER_DEADLINE, "late");
+    }
+    int length = plan == PLAN_SHORT ? 3 : plan == PLAN_STUCK || plan == PLAN_ENDLESS ? 1 << 20 : s->n_speech;
+    g->n = 0;
+    g->ended = false;
+    while (g->n < steps && !g->ended) {
+        g->ended = s->n_made >= length;
+        g->indices[g->n++] = g->ended             ? g->end_index
+                             : plan == PLAN_STUCK ? 5
+                                                  : (int32_t)((unsigned)s->n_made * 2654435761u >> 20);
+        s->n_made++;
+    }
+    return UTTER_OK;
+}
+
+static status scripted_synthesize(struct device *d, const int32_t *codes, int n, float *pcm, int64_t deadline) {
+    (void)codes, (void)deadline;
+    struct scripted *s = self(d);
+    int64_t n_pcm = (int64_t)n * s->codec->config.hop;
+    enum plan plan = plan_now(s);
+    for (int64_t i = 0; i < n_pcm; i++) pcm[i] = plan == PLAN_SILENT ? 0 : 0.1f * sinf((float)i * 0.03f);
+    if (plan == PLAN_NAN) pcm[n_pcm / 2] = NAN;
+    return UTTER_OK;
+}
+
+static const char *scripted_describe(const struct device *d) {
+    (void)d;
+    return "a script";
+}
+
+static void scripted_close(struct device *d) {
+    self(d)->real->ops->close(self(d)->real);
+    free(d);
+}
+
+static const struct device_ops scripted_ops = {
+    .reset = scripted_reset,
+    .prefill = scripted_prefill,
+    .generate = scripted_generate,
+    .synthesize = scripted_synthesize,
+    .describe = scripted_describe,
+    .close = scripted_close,
+};
+
+static utter *engine;
+static struct scripted *script;
+
+static int setup(void **state) {
+    (void)state;
+    utter_options options = utter_options_default();
+    options.n_streams = 2;
+    if (utter_open(&options, &engine) != UTTER_OK) return 1;
+    script = calloc(1, sizeof *script);
+    *script =
+        (struct scripted){.device.ops = &scripted_ops, .real = engine->device, .codec = engine->codec, .n_speech = 100};
+    engine->device = &script->device;
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    utter_close(engine);
+    return 0;
+}
+
+static void follow(const enum plan *plans, int n) {
+    memcpy(script->plans, plans, (size_t)n * sizeof *plans);
+    script->n_plans = n;
+    script->attempt = 0;
+}
+
+// Speaks to the end; the report in *report, the status returned, samples in *n_samples.
+static status speak(const utter_request *request, utter_report *report, int64_t *n_samples) {
+    utter_stream *s;
+    status result = utter_speak(engine, request, &s);
+    if (result != UTTER_OK) return result;
+    float samples[1000];
+    size_t n = 1;
+    *n_samples = 0;
+    while (result == UTTER_OK && n > 0) {
+        result = utter_read(s, samples, sizeof samples / sizeof *samples, &n);
+        *n_samples += (int64_t)n;
+        for (size_t i = 0; i < n; i++) assert_true(isfinite(samples[i]));
+    }
+    if (result != UTTER_OK) assert_int_equal(utter_read(s, samples, 10, &n), result);  // and stays so
+    utter_stream_report(s, report);
+    utter_stream_close(s);
+    return result;
+}
+
+static const char sentence[] = "The old man walked slowly down the quiet street.";
+
+static void test_each_kind_of_garbage_is_tried_again(void **state) {
+    (void)state;
+    const enum plan kinds[] = {PLAN_STUCK, PLAN_ENDLESS, PLAN_SHORT, PLAN_SILENT, PLAN_NAN, PLAN_LOGITS_NAN};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        follow(&kinds[i], 1);
+        utter_request request = utter_request_default();
+        request.text = sentence;
+        utter_report report;
+        int64_t n;
+        assert_ok(speak(&request, &report, &n));
+        assert_int_equal(report.n_retries, 1);
+        assert_int_equal(report.n_failed, 0);
+        assert_int_equal(n, 100 * 480);
+    }
+}
+
+static void test_what_garbage_leaves_after_the_last_retry(void **state) {
+    (void)state;
+    const enum plan stuck[] = {PLAN_STUCK, PLAN_STUCK, PLAN_STUCK, PLAN_STUCK};
+    follow(stuck, 4);
+    utter_request request = utter_request_default();
+    request.text = sentence;
+    utter_report report;
+    int64_t n;
+    // stuck from its first code on: nothing of it is good but that code
+    assert_ok(speak(&request, &report, &n));
+    assert_int_equal(report.n_retries, 2);
+    assert_int_equal(report.n_failed, 1);
+    assert_int_equal(n, 480);
+
+    const enum plan silent[] = {PLAN_SILENT, PLAN_SILENT};
+    follow(silent, 2);
+    request.retries = 1;
+    assert_int_equal(speak(&request, &report, &n), UTTER_SPEECH);
+    assert_non_null(strstr(utter_error_message(), "no usable speech"));
+    assert_int_equal(n, 0);
+
+    // one bad sentence does not take the others with it
+    follow(silent, 2);
+    request.text = "The old man walked slowly down the quiet street.\n\nShe put the red cup on the kitchen table.";
+    assert_ok(speak(&request, &report, &n));
+    assert_int_equal(report.n_sentences, 2);
+    assert_int_equal(report.n_failed, 1);
+    assert_int_equal(n, 100 * 480);
+}
+
+static void test_greedy_attempts_are_not_repeated(void **state) {
+    (void)state;
+    const enum plan stuck[] = {PLAN_SHORT};
+    follow(stuck, 1);
+    utter_request request = utter_request_default();
+    request.text = sentence;
+    request.temperature = 0;
+    utter_report report;
+    int64_t n;
+    assert_ok(speak(&request, &report, &n));
+    assert_int_equal(report.n_retries, 0);
+    assert_int_equal(report.n_failed, 1);
+    assert_int_equal(n, 3 * 480);
+}
+
+static void test_streaming_gives_as_much_as_a_whole_decode(void **state) {
+    (void)state;
+    utter_request request = utter_request_default();
+    request.text = sentence;
+    request.streaming = true;
+    for (int first = 0; first <= 25; first += 5) {
+        follow(NULL, 0);
+        request.first_frames = first;
+        utter_report report;
+        int64_t n;
+        assert_ok(speak(&request, &report, &n));
+        assert_int_equal(n, 100 * 480);
+        assert_true(report.first_audio_s > 0);
+        assert_int_equal(report.progress_permille, 1000);
+    }
+}
+
+static void test_streaming_retries_before_the_first_sound(void **state) {
+    (void)state;
+    const enum plan plans[] = {PLAN_SHORT, PLAN_NAN};
+    follow(plans, 2);
+    utter_request request = utter_request_default();
+    request.text = sentence;
+    request.streaming = true;
+    utter_report report;
+    int64_t n;
+    assert_ok(speak(&request, &report, &n));
+    assert_int_equal(report.n_retries, 2);
+    assert_int_equal(n, 100 * 480);
+}
+
+static void test_sentences_are_parted_by_pauses(void **state) {
+    (void)state;
+    follow(NULL, 0);
+    utter_request request = utter_request_default();
+    request.text = "The old man walked slowly down the quiet street.\n\nShe put the red cup on the kitchen table.";
+    utter_report report;
+    int64_t n;
+    assert_ok(speak(&request, &report, &n));
+    assert_int_equal(report.n_sentences, 2);
+    assert_int_equal(n, 2 * 100 * 480 + 12000);
+}
+
+static void test_deadline(void **state) {
+    (void)state;
+    const enum plan late[] = {PLAN_LATE};
+    follow(late, 1);
+    utter_request request = utter_request_default();
+    request.text = sentence;
+    request.deadline_ms = 50;
+    utter_report report;
+    int64_t n;
+    assert_int_equal(speak(&request, &report, &n), UTTER_DEADLINE);
+}
+
+static void *cancel_soon(void *stream) {
+    usleep(20000);
+    utter_cancel(stream);
+    return NULL;
+}
+
+static void test_cancel_ends_a_wait_for_a_slot(void **state) {
+    (void)state;
+    follow(NULL, 0);
+    utter_request request = utter_request_default();
+    request.text = sentence;
+    utter_stream *holders[2], *waiting;
+    float sample;
+    size_t n;
+    for (int i = 0; i < 2; i++) {  // both slots are held by streams that are not read on
+        request.streaming = true;
+        assert_ok(utter_speak(engine, &request, &holders[i]));
+        assert_ok(utter_read(holders[i], &sample, 1, &n));
+        assert_int_equal(n, 1);
+    }
+    assert_ok(utter_speak(engine, &request, &waiting));
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, cancel_soon, waiting), 0);
+    assert_int_equal(utter_read(waiting, &sample, 1, &n), UTTER_CANCELLED);
+    pthread_join(thread, NULL);
+    utter_stream_close(waiting);
+    request.deadline_ms = 30;
+    assert_ok(utter_speak(engine, &request, &waiting));
+    assert_int_equal(utter_read(waiting, &sample, 1, &n), UTTER_DEADLINE);
+    utter_stream_close(waiting);
+    for (int i = 0; i < 2; i++) utter_stream_close(holders[i]);
+}
+
+static void test_bad_requests(void **state) {
+    (void)state;
+    utter_stream *s;
+    const struct {
+        const char *text, *voice, *language, *emotion;
+        float temperature;
+        status wanted;
+        const char *says;
+    } cases[] = {
+        {NULL, NULL, NULL, NULL, -1, UTTER_INVALID, "no text"},
+        {"", NULL, NULL, NULL, -1, UTTER_NO_TEXT, "empty"},
+        {"  \n\t ", NULL, NULL, NULL, -1, UTTER_NO_TEXT, "nothing to say"},
+        {"?! ... — \"\"", NULL, NULL, NULL, -1, UTTER_NO_TEXT, "nothing to say"},
+        {"Hello.", "nobody", NULL, NULL, -1, UTTER_INVALID, "slt"},
+        {"Hello.", NULL, "xx-nowhere", NULL, -1, UTTER_INVALID, "xx-nowhere"},
+        {"Hello.", NULL, NULL, "furious", -1, UTTER_INVALID, "furious"},
+        {"Hello.", NULL, NULL, NULL, NAN, UTTER_INVALID, "temperature"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        utter_request request = utter_request_default();
+        request.text = cases[i].text;
+        request.voice = cases[i].voice;
+        request.language = cases[i].language;
+        request.emotion = cases[i].emotion;
+        request.temperature = cases[i].temperature;
+        assert_int_equal(utter_speak(engine, &request, &s), cases[i].wanted);
+        assert_null(s);
+        if (!strstr(utter_error_message(), cases[i].says))
+            fail_msg("case %zu: \"%s\" does not say \"%s\"", i, utter_error_message(), cases[i].says);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_each_kind_of_garbage_is_tried_again),
+        cmocka_unit_test(test_what_garbage_leaves_after_the_last_retry),
+        cmocka_unit_test(test_greedy_attempts_are_not_repeated),
+        cmocka_unit_test(test_streaming_gives_as_much_as_a_whole_decode),
+        cmocka_unit_test(test_streaming_retries_before_the_first_sound),
+        cmocka_unit_test(test_sentences_are_parted_by_pauses),
+        cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_cancel_ends_a_wait_for_a_slot),
+        cmocka_unit_test(test_bad_requests),
+    };
+    return cmocka_run_group_tests_name("stream", tests, setup, teardown);
+}
