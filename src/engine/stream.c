@@ -248,7 +248,7 @@ static void end_attempt(utter_stream *s) {
 }
 
 static status begin_attempt(utter_stream *s) {
-    const utter *u = s->u;
+    utter *u = s->u;
     s->prompt.n = 0;
     TRY(chunk_prompt(&s->chunks, str_text(&s->chunk.prepared), &s->prompt));
     int room = u->n_ctx - (int)s->prompt.n;
