@@ -9,7 +9,7 @@
 
 #include "backbone/sampler.h"
 #include "base/file.h"
-#include "unxz.h"
+#include "fixtures/folder.h"
 
 enum { ROWS = 40, VOCAB = 1200 };
 
@@ -63,12 +63,12 @@ static void run_case(const json_t *c, const float *logits) {
 
 static void test_equal_to_llama_cpp(void **state) {
     (void)state;
-    char path[4096];
+    char path[FIXTURE_PATH];
     struct file_map map;
-    assert_ok(fixture_path("tiny/qwen2-q4_0.llama.f32", path, sizeof path));
+    assert_ok(fixture_stored("tiny/qwen2-q4_0.llama.f32", path));
     assert_ok(file_map_open(path, &map));
     assert_int_equal(map.size, ROWS * VOCAB * sizeof(float));
-    assert_ok(fixture_path("tiny/sampler.json", path, sizeof path));
+    assert_ok(fixture_stored("tiny/sampler.json", path));
     json_error_t error;
     json_t *root = json_load_file(path, 0, &error);
     if (!root) fail_msg("%s: %s", path, error.text);
