@@ -32,11 +32,14 @@ status chunk_prompt(const struct chunks *c, const char *prepared, struct token_l
     return prompt_encode(c->backbone, &parts, out);
 }
 
-// Whether prompt and speech of the prepared text fit the context.
+// Whether the model can speak the prepared text in one go: prompt and speech fit the context.
 static status fits(const struct chunks *c, const char *prepared, bool *out) {
+    int expected = expected_frames(c, prepared);
+    *out = false;
+    if (expected > c->max_frames) return UTTER_OK;
     struct token_list tokens = {0};
     status s = chunk_prompt(c, prepared, &tokens);
-    double need = (double)tokens.n + expected_frames(c, prepared) * ROOM + MARGIN_FRAMES;
+    double need = (double)tokens.n + expected * ROOM + MARGIN_FRAMES;
     *out = need <= c->n_ctx;
     token_list_free(&tokens);
     return s;

@@ -23,6 +23,7 @@ struct chunks {
     bool raw;
     int n_ctx;        // positions a slot has
     int join_frames;  // sentences are joined up to this length
+    int max_frames;   // and cut beyond this one, the longest that the model has learned to speak
     double frames_per_symbol;
     const char *text;  // [len] the document
     size_t len;

@@ -11,8 +11,9 @@
 enum {
     DEFAULT_STREAMS = 4,
     MAX_STREAMS = 1024,
-    MAX_CONTEXT = 2048,        // positions of a slot: NeuTTS never uses more, whatever the file allows
-    DEFAULT_JOIN_FRAMES = 500  // ten seconds
+    MAX_CONTEXT = 2048,         // positions of a slot: NeuTTS never uses more, whatever the file allows
+    DEFAULT_JOIN_FRAMES = 500,  // ten seconds
+    DEFAULT_MAX_FRAMES = 1000,  // twenty seconds: with a reference of ten that is what NeuTTS speaks without wandering
 };
 #define DEFAULT_FRAMES_PER_SYMBOL 3.5
 
@@ -93,21 +94,28 @@ static status load_networks(const utter_options *options, utter *u) {
     return UTTER_OK;
 }
 
+// `*out` from the file's metadata where it has the key, in [0, high].
+static status hint(const struct gguf *g, const char *key, int64_t high, int *out) {
+    int64_t value;
+    if (!gguf_get_i64(g, key, &value)) return UTTER_OK;
+    TRY(gguf_need_i64(g, key, 0, high, &value));
+    *out = (int)value;
+    return UTTER_OK;
+}
+
+// What a model says of how it wants to be used; NeuTTS's own say nothing.
 static status load_hints(utter *u) {
     const struct gguf *g = u->backbone->file;
     u->frames_per_symbol = DEFAULT_FRAMES_PER_SYMBOL;
+    u->join_frames = DEFAULT_JOIN_FRAMES;
+    u->max_frames = DEFAULT_MAX_FRAMES;
     double rate;
     if (gguf_get_f64(g, "utter.frames_per_symbol", &rate)) {
         TRY(gguf_need_f64(g, "utter.frames_per_symbol", 0.1, 100, &rate));
         u->frames_per_symbol = rate;
     }
-    u->join_frames = DEFAULT_JOIN_FRAMES;
-    int64_t frames;
-    if (gguf_get_i64(g, "utter.join_frames", &frames)) {
-        TRY(gguf_need_i64(g, "utter.join_frames", 0, 100000, &frames));
-        u->join_frames = (int)frames;
-    }
-    return UTTER_OK;
+    TRY(hint(g, "utter.join_frames", 100000, &u->join_frames));
+    return hint(g, "utter.max_frames", 100000, &u->max_frames);
 }
 
 static status load_device(const utter_options *options, utter *u) {

@@ -17,6 +17,7 @@ struct utter {
     int n_ctx;                 // positions of a slot
     double frames_per_symbol;  // of the model, for voices that do not tell
     int join_frames;           // sentences are joined up to this length
+    int max_frames;            // and cut beyond this one
     pthread_rwlock_t voices_lock;
     struct voice_list voices;
     char *description;

@@ -138,6 +138,7 @@ static status start(utter_stream *s, const utter_request *r) {
         .raw = r->raw,
         .n_ctx = u->n_ctx,
         .join_frames = u->join_frames,
+        .max_frames = u->max_frames,
         .frames_per_symbol = s->voice->frames_per_symbol > 0 ? s->voice->frames_per_symbol : u->frames_per_symbol,
         .text = str_text(&s->document),
         .len = s->document.len,
