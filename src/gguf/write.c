@@ -18,7 +18,8 @@ struct gguf_writer {
     uint64_t offset;     // of the next tensor to be announced
     struct str mistake;  // the first thing announced that cannot be; said when data is written
 
-    bool started;      // the header is in the file
+    bool started;      // the header was written
+    bool broken;       // something could not be written: the file is to be thrown away
     uint64_t current;  // tensor being written
     uint64_t written;  // bytes of it
 };
@@ -166,6 +167,7 @@ static uint64_t tensor_bytes(const struct gguf_writer *w, uint64_t i) {
 }
 
 status gguf_write_data(struct gguf_writer *w, const void *data, size_t n_bytes) {
+    w->broken = true;  // until it went well
     TRY(start(w));
     uint64_t left = w->current < w->n_tensors ? tensor_bytes(w, w->current) - w->written : 0;
     if (n_bytes > left)
@@ -173,15 +175,17 @@ status gguf_write_data(struct gguf_writer *w, const void *data, size_t n_bytes) 
                     w->file.path, n_bytes, w->current, w->n_tensors, left);
     TRY(file_write(&w->file, data, n_bytes));
     w->written += n_bytes;
-    if (n_bytes < left) return UTTER_OK;
-    TRY(pad(w, w->written));
-    w->current++;
-    w->written = 0;
+    if (n_bytes == left) {
+        TRY(pad(w, w->written));
+        w->current++;
+        w->written = 0;
+    }
+    w->broken = false;
     return UTTER_OK;
 }
 
 status gguf_writer_finish(struct gguf_writer *w) {
-    status s = start(w);
+    status s = w->broken ? fail(UTTER_INTERNAL, "%s: an earlier write failed", w->file.path) : start(w);
     if (s == UTTER_OK && w->current < w->n_tensors)
         s = fail(UTTER_INTERNAL, "%s: data came for %" PRIu64 " of %" PRIu64 " tensors", w->file.path, w->current,
                  w->n_tensors);

@@ -12,8 +12,10 @@ struct safetensors_tensor {
     const char *name;
     int n_dims;
     int64_t dims[SAFETENSORS_MAX_DIMS]; // outermost first, as the file says
-    block_type type;                    // F32, F16 or BF16
-    const void *data;                   // inside the file
+    const char *dtype;                  // as the file says: "F32"
+    bool is_float;                      // dtype is F32, F16 or BF16; others can be listed but not read
+    block_type type;                    // if is_float
+    const void *data;                   // inside the file, unaligned
     size_t n_bytes;
 };
 

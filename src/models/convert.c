@@ -1,0 +1,58 @@
+#include "models/convert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/convert_parts.h"
+
+enum { MAX_BLOCKS = 1024 };
+
+status count_blocks(const struct plan *p, const char *prefix, int64_t *out) {
+    size_t len = strlen(prefix);
+    long n = 0;
+    for (int64_t i = 0; i < safetensors_n_tensors(p->file); i++) {
+        const char *name = safetensors_at(p->file, i)->name;
+        if (strncmp(name, prefix, len) != 0 || name[len] < '0' || name[len] > '9') continue;
+        long block = strtol(name + len, NULL, 10);
+        if (block >= MAX_BLOCKS)
+            return fail(UTTER_UNSUPPORTED, "%s: tensor %.80s: utter reads at most %d layers", p->path, name,
+                        MAX_BLOCKS);
+        if (block >= n) n = block + 1;
+    }
+    *out = n;
+    return UTTER_OK;
+}
+
+static status convert(struct plan *p, const char *out, block_type type) {
+    struct gguf_writer *w;
+    TRY(gguf_writer_open(out, &w));
+    status s;
+    if (safetensors_find(p->file, "generator.backbone.embed.weight"))
+        s = convert_codec(p, w);
+    else if (safetensors_find(p->file, "model.embed_tokens.weight"))
+        s = convert_backbone(p, w);
+    else
+        s = fail(UTTER_FORMAT,
+                 "%s holds neither a NeuCodec (generator.backbone.embed.weight) nor a language model "
+                 "(model.embed_tokens.weight)",
+                 p->path);
+    if (s == UTTER_OK) {
+        plan_announce(p, w, type);
+        s = plan_write(p, w, type);
+    }
+    if (s == UTTER_OK) return gguf_writer_finish(w);
+    gguf_writer_abandon(w);
+    return s;
+}
+
+status convert_safetensors(const char *in, const char *out, block_type type) {
+    if (type == BLOCK_Q4_K || type == BLOCK_Q5_K || type == BLOCK_Q6_K)
+        return quantize_row(type, NULL, NULL, 0);  // says why
+    struct safetensors *file;
+    TRY(safetensors_open(in, &file));
+    struct plan p = {.path = in, .file = file};
+    status s = convert(&p, out, type);
+    plan_free(&p);
+    safetensors_close(file);
+    return s;
+}

@@ -1,0 +1,142 @@
+#include "models/convert_plan.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/str.h"
+
+void plan_free(struct plan *p) {
+    free(p->items);
+    *p = (struct plan){0};
+}
+
+static void put_shape(struct str *s, int n_dims, const int64_t *dims) {
+    str_putc(s, '[');
+    for (int d = 0; d < n_dims; d++) str_printf(s, "%s%" PRId64, d ? ", " : "", dims[d]);
+    str_putc(s, ']');
+}
+
+static status wrong_shape(const struct plan *p, const struct safetensors_tensor *t, const char *wanted) {
+    struct str found = {0};
+    put_shape(&found, t->n_dims, t->dims);
+    status s =
+        fail(UTTER_FORMAT, "%s: tensor %.80s has the shape %s; wanted %s", p->path, t->name, str_text(&found), wanted);
+    str_free(&found);
+    return s;
+}
+
+// With wanted: what to say of a missing tensor.
+static status find(const struct plan *p, const char *name, const char *wanted, const struct safetensors_tensor **out) {
+    *out = safetensors_find(p->file, name);
+    if (!*out) return fail(UTTER_FORMAT, "%s: tensor %.80s is missing; wanted %s", p->path, name, wanted);
+    if (!(*out)->is_float)
+        return fail(UTTER_UNSUPPORTED, "%s: tensor %.80s is of type %s; wanted F32, F16 or BF16", p->path, name,
+                    (*out)->dtype);
+    return UTTER_OK;
+}
+
+status plan_need(const struct plan *p, const char *name, int n_dims, const struct safetensors_tensor **out) {
+    char wanted[32];
+    snprintf(wanted, sizeof wanted, "%d dimensions", n_dims);
+    TRY(find(p, name, wanted, out));
+    if ((*out)->n_dims != n_dims) return wrong_shape(p, *out, wanted);
+    for (int d = 0; d < n_dims; d++)
+        if ((*out)->dims[d] < 1) return wrong_shape(p, *out, "dimensions of 1 and more");
+    return UTTER_OK;
+}
+
+status plan_add(struct plan *p, const char *source, const char *name, int64_t rows, int64_t cols, int64_t taps) {
+    const int64_t dims[3] = {rows, cols, taps};
+    int n_dims = taps ? 3 : cols ? 2 : 1;
+    const struct safetensors_tensor *t;
+    struct str wanted = {0};
+    put_shape(&wanted, n_dims, dims);
+    status s = str_status(&wanted);
+    if (s == UTTER_OK) s = find(p, source, wanted.data, &t);
+    if (s == UTTER_OK && (t->n_dims != n_dims || memcmp(t->dims, dims, (size_t)n_dims * sizeof *dims) != 0))
+        s = wrong_shape(p, t, wanted.data);
+    str_free(&wanted);
+    if (s != UTTER_OK) return s;
+
+    if (p->n == p->capacity) {
+        int capacity = p->capacity ? 2 * p->capacity : 64;
+        struct plan_item *items = realloc(p->items, (size_t)capacity * sizeof *items);
+        if (!items) return fail_memory((size_t)capacity * sizeof *items, "a list of tensors");
+        p->items = items;
+        p->capacity = capacity;
+    }
+    struct plan_item *item = &p->items[p->n++];
+    *item = (struct plan_item){.tensor = t, .rows = rows, .cols = cols, .taps = taps};
+    snprintf(item->name, sizeof item->name, "%s", name);
+    return UTTER_OK;
+}
+
+void plan_pair_rows(struct plan *p, int64_t n_heads) { p->items[p->n - 1].n_heads = n_heads; }
+
+static block_type item_type(const struct plan_item *item, block_type type) {
+    if (!item->cols) return BLOCK_F32;
+    return item->cols % block_info(type)->n_weights == 0 ? type : BLOCK_F16;
+}
+
+void plan_announce(const struct plan *p, struct gguf_writer *w, block_type type) {
+    for (int i = 0; i < p->n; i++) {
+        const struct plan_item *item = &p->items[i];
+        const int64_t vector[] = {item->rows}, matrix[] = {item->cols, item->rows},
+                      convolution[] = {item->cols, item->taps, item->rows};
+        int n_dims = item->taps ? 3 : item->cols ? 2 : 1;
+        gguf_put_tensor(w, item->name, item_type(item, type), n_dims,
+                        n_dims == 3   ? convolution
+                        : n_dims == 2 ? matrix
+                                      : vector);
+    }
+}
+
+// The source row that becomes row r.
+static int64_t source_row(const struct plan_item *item, int64_t r) {
+    if (!item->n_heads) return r;
+    int64_t head_dim = item->rows / item->n_heads, i = r % head_dim;
+    return r - i + i % 2 * (head_dim / 2) + i / 2;
+}
+
+// [cols, taps] -> [taps, cols]
+static void taps_outside(const float *src, int64_t cols, int64_t taps, float *dst) {
+    for (int64_t c = 0; c < cols; c++)
+        for (int64_t k = 0; k < taps; k++) dst[k * cols + c] = src[c * taps + k];
+}
+
+static status write_item(const struct plan *p, const struct plan_item *item, struct gguf_writer *w, block_type type) {
+    // A vector is one row.
+    const int64_t n_rows = item->cols ? item->rows : 1,
+                  n = item->cols ? item->cols * (item->taps ? item->taps : 1) : item->rows;
+    const block_type from = item->tensor->type;
+    const size_t n_from = block_row_bytes(from, n), n_to = block_row_bytes(type, n);
+    void *raw = NULL, *blocks = NULL;  // one row as it was and as it will be
+    float *values = NULL, *turned = NULL;
+    status s = alloc_for(&raw, n_from, 1, item->name);
+    if (s == UTTER_OK) s = alloc_for(&blocks, n_to, 1, item->name);
+    if (s == UTTER_OK) s = alloc_for(&values, (size_t)n, sizeof *values, item->name);
+    if (s == UTTER_OK) s = alloc_for(&turned, (size_t)n, sizeof *turned, item->name);
+    for (int64_t r = 0; r < n_rows && s == UTTER_OK; r++) {
+        memcpy(raw, (const char *)item->tensor->data + (size_t)source_row(item, r) * n_from, n_from);
+        dequantize_row(from, raw, values, n);
+        if (item->taps) taps_outside(values, item->cols, item->taps, turned);
+        s = quantize_row(type, item->taps ? turned : values, blocks, n);
+        if (s != UTTER_OK)
+            s = fail(s, "%s: tensor %.80s, row %" PRId64 ": %s", p->path, item->tensor->name, r, fail_message());
+        else
+            s = gguf_write_data(w, blocks, n_to);
+    }
+    free_aligned(raw);
+    free_aligned(blocks);
+    free_aligned(values);
+    free_aligned(turned);
+    return s;
+}
+
+status plan_write(const struct plan *p, struct gguf_writer *w, block_type type) {
+    for (int i = 0; i < p->n; i++) TRY(write_item(p, &p->items[i], w, item_type(&p->items[i], type)));
+    return UTTER_OK;
+}
