@@ -11,10 +11,14 @@
 
 enum { CODEC_MAX_FSQ = 16, CODEC_RESNETS = 4 };
 
+/* NeuCodec's constants: of every GroupNorm, RMSNorm and LayerNorm, and the bound of the head's magnitudes. */
+#define CODEC_NORM_EPS 1e-6f
+#define CODEC_MAX_MAGNITUDE 100.0f
+
 struct codec_config {
     int sample_rate; // Hz
     int hop;         // samples a frame
-    int n_fft;       // a multiple of hop
+    int n_fft;       // a multiple of hop, at least twice; both are even
     int n_embd;      // C
     int n_blocks;
     int n_heads;
@@ -69,8 +73,13 @@ struct codec {
 status codec_load(struct gguf *g, struct codec **out);
 void codec_free(struct codec *c);
 
-/* FSQ: code -> n_fsq values in [-1, 1), digit 0 first (CODEC facts: value = (digit - levels/2) / (levels/2)).
+/* FSQ: code -> n_fsq values in [-1, 1), digit 0 first (value = (digit - levels/2) / (levels/2) with whole halves).
    UTTER_INVALID for a code outside 0..n_codes-1. */
 status codec_fsq_values(const struct codec_config *config, int32_t code, float *values);
+
+/* The synthesis window of the inverse transform, a periodic Hann window: window[n_fft]. A frame's inverse transform
+   times this window is added at frame * hop; the sum is divided by the sum of squared windows of the frames that exist;
+   (n_fft - hop) / 2 samples are dropped at both ends. */
+void codec_istft_window(const struct codec_config *config, float *window);
 
 #endif

@@ -1,0 +1,175 @@
+#include "codec/windows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+/* Positions are counted in frames of the history held in `codes`, which begins somewhere in the reference or in the
+   stream: what lies too far back to be looked at again is dropped by windows_push. */
+struct windows {
+    struct window_shape shape;
+    int hop;
+
+    int32_t *codes;   // [capacity], the first n_codes of it hold the history and what is still to be decoded
+    int64_t n_codes, capacity;
+    int64_t done;     // frames before it are decoded (or the reference's)
+    bool last;        // no more codes will come
+    bool started;     // the first piece was made
+
+    int64_t begin, end; // the window asked for; begin = end when there is none
+    int piece;          // frames of it that make the piece, from `done` on
+    int stride;         // frames that are final once the piece is added
+
+    int64_t room;    // samples of the longest piece
+    float *sum;      // [room] weighted samples from the first one that is not final on
+    float *weight;   // [room] their weights
+    int64_t n_added; // how many of them are in use
+    int64_t n_given; // how many of them windows_decoded gave out last
+};
+
+enum { MAX_FRAMES = 1 << 16, MAX_HOP = 1 << 16 };
+
+static void find_window(struct windows *w);
+static void drop_given(struct windows *w);
+static void add_piece(struct windows *w, const float *pcm, int64_t n);
+static status make_room(struct windows *w, int64_t n);
+
+struct window_shape window_shape_neutts(void) {
+    return (struct window_shape){.chunk = 25, .lookforward = 5, .lookback = 50, .overlap = 1, .first_chunk = 25};
+}
+
+status windows_new(struct window_shape shape, int hop, const int32_t *reference, int n_reference, struct windows **out) {
+    *out = NULL;
+    if (shape.chunk < 1 || shape.chunk > MAX_FRAMES || shape.lookback < 0 || shape.lookback > MAX_FRAMES ||
+        shape.overlap < 0 || shape.overlap > MAX_FRAMES || shape.lookforward > MAX_FRAMES)
+        return fail(UTTER_INVALID, "windows of %d frames, %d ahead, %d back and %d of overlap cannot be decoded", shape.chunk,
+                    shape.lookforward, shape.lookback, shape.overlap);
+    if (shape.lookforward < 2 * shape.overlap)
+        return fail(UTTER_INVALID, "a window has to look at least twice its overlap of %d frames ahead, not %d",
+                    shape.overlap, shape.lookforward);
+    if (shape.first_chunk < 1 || shape.first_chunk > shape.chunk)
+        return fail(UTTER_INVALID, "the first piece can have 1..%d frames, not %d", shape.chunk, shape.first_chunk);
+    if (hop < 1 || hop > MAX_HOP) return fail(UTTER_INVALID, "a frame cannot have %d samples", hop);
+    if (n_reference < 0 || (n_reference > 0 && !reference))
+        return fail(UTTER_INVALID, "a reference of %d codes cannot be used", n_reference);
+
+    struct windows *w = calloc(1, sizeof *w);
+    if (!w) return fail_memory(sizeof *w, "the windows of a stream");
+    w->shape = shape;
+    w->hop = hop;
+    w->room = (int64_t)(shape.chunk + shape.lookforward) * hop;
+    status s = alloc_for(&w->sum, (size_t)w->room, sizeof *w->sum, "the end of a piece");
+    if (s == UTTER_OK) s = alloc_for(&w->weight, (size_t)w->room, sizeof *w->weight, "the end of a piece");
+    int back = shape.lookback + shape.overlap;
+    int n = n_reference < back ? n_reference : back;
+    if (s == UTTER_OK) s = make_room(w, back + shape.chunk + shape.lookforward);
+    if (s != UTTER_OK) {
+        windows_free(w);
+        return s;
+    }
+    if (n) memcpy(w->codes, reference + (n_reference - n), (size_t)n * sizeof *w->codes);
+    w->n_codes = w->done = n;
+    *out = w;
+    return UTTER_OK;
+}
+
+void windows_free(struct windows *w) {
+    if (!w) return;
+    free(w->codes);
+    free_aligned(w->sum);
+    free_aligned(w->weight);
+    free(w);
+}
+
+status windows_push(struct windows *w, const int32_t *codes, int n, bool last) {
+    if (n < 0 || (n > 0 && !codes)) return fail(UTTER_INVALID, "%d codes cannot be added to a stream", n);
+    if (w->last) return fail(UTTER_INVALID, "codes came after the last ones of the stream");
+    if (w->begin != w->end) return fail(UTTER_INTERNAL, "codes came while a window was being decoded");
+    int64_t old = w->done - (w->shape.lookback + w->shape.overlap);
+    if (old > 0) {
+        memmove(w->codes, w->codes + old, (size_t)(w->n_codes - old) * sizeof *w->codes);
+        w->n_codes -= old;
+        w->done -= old;
+    }
+    TRY(make_room(w, w->n_codes + n));
+    if (n) memcpy(w->codes + w->n_codes, codes, (size_t)n * sizeof *w->codes);
+    w->n_codes += n;
+    w->last = last;
+    return UTTER_OK;
+}
+
+void windows_next(struct windows *w, const int32_t **codes, int *n_codes) {
+    if (w->begin == w->end) find_window(w);
+    *codes = w->codes + w->begin;
+    *n_codes = (int)(w->end - w->begin);
+}
+
+status windows_decoded(struct windows *w, const float *pcm, const float **ready, int *n_ready) {
+    *ready = NULL;
+    *n_ready = 0;
+    if (w->begin == w->end) return fail(UTTER_INTERNAL, "samples came for no window");
+    drop_given(w);
+    add_piece(w, pcm + (w->done - w->begin) * w->hop, (int64_t)w->piece * w->hop);
+    int64_t n = (int64_t)w->stride * w->hop;
+    for (int64_t i = 0; i < n; i++) w->sum[i] /= w->weight[i];
+    w->n_given = n;
+    w->done += w->stride;
+    w->started = true;
+    w->begin = w->end = 0;
+    *ready = w->sum;
+    *n_ready = (int)n;
+    return UTTER_OK;
+}
+
+/* A regular piece as soon as its frames and those ahead of it are there, so that it does not matter in which portions
+   the codes came; the rest once the last codes are known. */
+static void find_window(struct windows *w) {
+    const struct window_shape *shape = &w->shape;
+    int64_t pending = w->n_codes - w->done;
+    int chunk = w->started ? shape->chunk : shape->first_chunk;
+    int back = shape->lookback + shape->overlap;
+    if (pending >= chunk + shape->lookforward) {
+        w->end = w->done + chunk + shape->lookforward;
+        w->piece = chunk + 2 * shape->overlap;
+        w->stride = chunk;
+    } else if (w->last && pending > 0) {
+        w->end = w->n_codes;
+        w->piece = w->stride = (int)pending;
+    } else {
+        return;
+    }
+    w->begin = w->done > back ? w->done - back : 0;
+}
+
+/* Moves what is not final to the front. */
+static void drop_given(struct windows *w) {
+    int64_t rest = w->n_added - w->n_given;
+    memmove(w->sum, w->sum + w->n_given, (size_t)rest * sizeof *w->sum);
+    memmove(w->weight, w->weight + w->n_given, (size_t)rest * sizeof *w->weight);
+    w->n_added = rest;
+    w->n_given = 0;
+}
+
+/* Overlap-add with the triangular weights 0.5 - |t - 0.5| at t = 1 / (n + 1) ... n / (n + 1), in the floats (and the
+   order) of the official NumPy code, so that the result is equal to the last bit for equal pieces. */
+static void add_piece(struct windows *w, const float *pcm, int64_t n) {
+    double step = 1.0 / (double)(n + 1);
+    for (int64_t i = w->n_added; i < n; i++) w->sum[i] = w->weight[i] = 0;
+    for (int64_t i = 0; i < n; i++) {
+        float t = (float)((double)(i + 1) * step) - 0.5f;
+        float weight = 0.5f - (t < 0 ? -t : t);
+        w->sum[i] += weight * pcm[i];
+        w->weight[i] += weight;
+    }
+    if (w->n_added < n) w->n_added = n;
+}
+
+static status make_room(struct windows *w, int64_t n) {
+    if (n <= w->capacity) return UTTER_OK;
+    int32_t *codes = realloc(w->codes, (size_t)n * sizeof *codes);
+    if (!codes) return fail_memory((size_t)n * sizeof *codes, "the codes of a stream");
+    w->codes = codes;
+    w->capacity = n;
+    return UTTER_OK;
+}
