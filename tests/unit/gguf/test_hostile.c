@@ -248,8 +248,7 @@ static void test_not_gguf(void **state) {
                                         "GGU",
                                         "GGML is older",
                                         "{\"json\": true, \"length\": 1}",
-                                        "\x7f"
-                                        "ELF"};
+                                        "\177ELF"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         assert_int_equal(raw_open_and_visit(texts[i], strlen(texts[i])), UTTER_FORMAT);
         assert_non_null(strstr(fail_message(), "sample is not a GGUF file"));
