@@ -10,60 +10,60 @@
 #include "text/tokenizer.h"
 
 struct backbone_config {
-    char arch[16];    // "qwen2", "llama" or "qwen3"
+    char arch[16];  // "qwen2", "llama" or "qwen3"
     int n_layers;
     int n_embd;
     int n_heads;
-    int n_kv_heads;   // n_heads is a multiple of it
-    int head_dim;     // even
+    int n_kv_heads;  // n_heads is a multiple of it
+    int head_dim;    // even
     int n_ffn;
     int n_vocab;
-    int n_ctx;        // positions the model was made for
+    int n_ctx;  // positions the model was made for
     float rope_base;
-    bool rope_interleaved; // llama: pairs (2i, 2i+1); qwen: pairs (i, i + D/2)
+    bool rope_interleaved;  // llama: pairs (2i, 2i+1); qwen: pairs (i, i + D/2)
     float norm_eps;
 };
 
 struct backbone_layer {
-    float *attn_norm;       // [E]
-    struct matrix q, k, v;  // [H*D, E], [G*D, E], [G*D, E]
-    float *q_bias, *k_bias, *v_bias; // [H*D], [G*D], [G*D]; NULL without bias
-    float *q_norm, *k_norm; // [D] RMS norms of each head (qwen3); NULL without
-    struct matrix attn_out; // [E, H*D]
-    float *ffn_norm;        // [E]
-    struct matrix gate, up; // [F, E]
-    struct matrix down;     // [E, F]
+    float *attn_norm;                 // [E]
+    struct matrix q, k, v;            // [H*D, E], [G*D, E], [G*D, E]
+    float *q_bias, *k_bias, *v_bias;  // [H*D], [G*D], [G*D]; NULL without bias
+    float *q_norm, *k_norm;           // [D] RMS norms of each head (qwen3); NULL without
+    struct matrix attn_out;           // [E, H*D]
+    float *ffn_norm;                  // [E]
+    struct matrix gate, up;           // [F, E]
+    struct matrix down;               // [E, F]
 };
 
 struct backbone_weights {
-    struct matrix token_embd; // [V, E]
-    struct backbone_layer *layers; // [n_layers]
-    float *output_norm;       // [E]
-    struct matrix output;     // [V, E]; the embedding again when tied
+    struct matrix token_embd;       // [V, E]
+    struct backbone_layer *layers;  // [n_layers]
+    float *output_norm;             // [E]
+    struct matrix output;           // [V, E]; the embedding again when tied
 };
 
 /* How text reaches the model. */
 enum input_format { INPUT_PHONEMES, INPUT_BPE };
 
 struct backbone {
-    const char *label;       // the file's name, for messages
-    const char *name;        // general.name, or the file's name
+    const char *label;  // the file's name, for messages
+    const char *name;   // general.name, or the file's name
     struct backbone_config config;
     struct backbone_weights weights;
     struct tokenizer *tokenizer;
 
     /* Speech vocabulary: found by token text, never assumed. n_codes is 0 for a model without <|speech_0|>. */
-    int n_codes;             // <|speech_0|> .. <|speech_{n-1}|>
-    int32_t *code_token;     // [n_codes] token of each code
-    int32_t end_token;       // <|SPEECH_GENERATION_END|>; -1 without
+    int n_codes;          // <|speech_0|> .. <|speech_{n-1}|>
+    int32_t *code_token;  // [n_codes] token of each code
+    int32_t end_token;    // <|SPEECH_GENERATION_END|>; -1 without
     enum input_format input_format;
-    char *prompt;            // template, see prompt.h
-    char *language;          // the model's own language, "en-us" where the file says nothing
-    struct sampling sampling; // the model's own defaults
-    char **emotions;         // [n_emotions] emotions that have a token
+    char *prompt;              // template, see prompt.h
+    char *language;            // the model's own language, "en-us" where the file says nothing
+    struct sampling sampling;  // the model's own defaults
+    char **emotions;           // [n_emotions] emotions that have a token
     int n_emotions;
 
-    struct gguf *file;       // owned
+    struct gguf *file;  // owned
 };
 
 /* Takes over `g`, also on failure. A model that is no speech model loads (the plumbing commands read its logits);

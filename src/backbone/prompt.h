@@ -6,26 +6,35 @@
 
      phonemes  user: Convert the text to speech:<|TEXT_PROMPT_START|>{ref} {text}<|TEXT_PROMPT_END|>\nassistant:
                <|SPEECH_GENERATION_START|>{codes}
-     BPE       <|TEXT_PROMPT_START|>{ref}{emotion}{text}<|TEXT_PROMPT_END|><|SPEECH_GENERATION_START|>{codes} */
+     BPE       <|TEXT_PROMPT_START|>{ref}{emotion}{text}<|TEXT_PROMPT_END|><|SPEECH_GENERATION_START|>{codes}
+
+   The whole is tokenised as one string, special tokens parsed. What a user writes must not steer the model: texts of
+   control tokens and of tokens in angle brackets are taken out of {ref} and {text}. */
 #ifndef UTTER_BACKBONE_PROMPT_H
 #define UTTER_BACKBONE_PROMPT_H
 
 #include "backbone/backbone.h"
 
-extern const char prompt_phonemes[]; // default template of INPUT_PHONEMES
-extern const char prompt_bpe[];      // default template of INPUT_BPE
+extern const char prompt_phonemes[];  // default template of INPUT_PHONEMES
+extern const char prompt_bpe[];       // default template of INPUT_BPE
 
 struct prompt_parts {
     const char *ref;       // phonemes or prepared text of the reference; "" without
     const char *text;      // phonemes or prepared text to speak
     const int32_t *codes;  // [n_codes] reference codes
     int n_codes;
-    const char *voice;     // token text such as "<|VOICE_slt|>"; "" without
-    const char *emotion;   // "happy"; NULL or "neutral" for none
+    const char *voice;    // token text such as "<|VOICE_slt|>"; "" without
+    const char *emotion;  // "happy"; NULL or "neutral" for none
 };
 
-/* Appends the prompt's tokens. Refuses a code beyond the model's range and an emotion the model does not know (naming
-   those it does). */
+/* Refuses a template with an unknown field, or without {text}. */
+status prompt_check(const char *prompt, const char *label);
+
+/* Refuses a model whose prompt names tokens (<|...|>) that its vocabulary does not have. */
+status prompt_check_tokens(const struct backbone *b);
+
+/* Appends the prompt's tokens. Refuses a code beyond the model's range, an emotion the model does not know (naming
+   those it does), and a voice that the prompt has no place for. */
 status prompt_encode(const struct backbone *b, const struct prompt_parts *parts, struct token_list *out);
 
 /* Appends the prompt as text, for tests and debugging. */

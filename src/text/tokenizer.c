@@ -85,6 +85,13 @@ int32_t tokenizer_n_vocab(const struct tokenizer *t) { return t->n_vocab; }
 int32_t tokenizer_bos(const struct tokenizer *t) { return t->bos; }
 int32_t tokenizer_eos(const struct tokenizer *t) { return t->eos; }
 
+const char *tokenizer_text(const struct tokenizer *t, int32_t id, size_t *len) {
+    *len = 0;
+    if (id < 0 || id >= t->n_vocab) return "";
+    *len = t->tokens[id].len;
+    return t->tokens[id].data;
+}
+
 enum token_type tokenizer_type(const struct tokenizer *t, int32_t id) {
     return id >= 0 && id < t->n_vocab ? (enum token_type)t->types[id] : TOKEN_UNKNOWN;
 }

@@ -36,6 +36,13 @@ void tokenizer_free(struct tokenizer *t);
 status tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, bool add_special, bool parse_special,
                         struct token_list *out);
 
+/* Where special tokens stand in text[len]: *at is new memory (free), int32_t [len], with the id of the special token
+   that begins at a byte, SPECIAL_NONE where none does, SPECIAL_INSIDE on the other bytes of one. NULL when there are
+   none. */
+enum { SPECIAL_NONE = -1, SPECIAL_INSIDE = -2 };
+status tokenizer_find_special(const struct tokenizer *t, const char *text, size_t len, bool parse_special,
+                              int32_t **at);
+
 /* Appends the bytes that a token stands for. Control tokens only with `special`. */
 void tokenizer_decode(const struct tokenizer *t, int32_t id, bool special, struct str *out);
 
@@ -45,6 +52,9 @@ void tokenizer_detokenize(const struct tokenizer *t, const int32_t *ids, size_t 
 
 /* The id of the token whose text (as in the file) is exactly `text`; -1 if there is none. */
 int32_t tokenizer_find(const struct tokenizer *t, const char *text);
+
+/* The text of a token as it is in the file; *len bytes, not NUL-terminated. "" for an id beyond the vocabulary. */
+const char *tokenizer_text(const struct tokenizer *t, int32_t id, size_t *len);
 
 int32_t tokenizer_n_vocab(const struct tokenizer *t);
 enum token_type tokenizer_type(const struct tokenizer *t, int32_t id);

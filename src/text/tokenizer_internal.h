@@ -86,10 +86,4 @@ static inline const struct merge_slot *tokenizer_merge(const struct tokenizer *t
     }
 }
 
-/* Cuts special tokens out of text[len]: *at is new memory (free), int32_t [len]: the id of the special token that
-   begins at a byte, SPECIAL_NONE where none does, SPECIAL_INSIDE inside of one. *at is NULL when the text has none. */
-enum { SPECIAL_NONE = -1, SPECIAL_INSIDE = -2 };
-status tokenizer_find_special(const struct tokenizer *t, const char *text, size_t len, bool parse_special,
-                              int32_t **at);
-
 #endif
