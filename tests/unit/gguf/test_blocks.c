@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fixtures/codec_rule.h"
 #include "fixtures/folder.h"
 #include "fixtures/sha256.h"
 #include "fixtures/tiny.h"
@@ -96,6 +97,41 @@ static void test_quantize(void **state) {
     free(same);
     free(weights);
     json_decref(types);
+}
+
+// Many weights: the last matrix of the small codec, and the sums of what gguf.quants.quantize makes of it.
+static void test_quantize_many(void **state) {
+    (void)state;
+    static const struct {
+        block_type type;
+        const char *sum;
+    } expected[] = {
+        {BLOCK_F16, "12e3b7121ea6946adb3a87cc3aaf18b617b4e26ab410cf2230e66c08fe853a5b"},
+        {BLOCK_BF16, "428359d31c3b727461ea2453cb4d5b424011ce3024090b5d0ed68c3a0e938499"},
+        {BLOCK_Q8_0, "f657c8cd4f9c0a8e1dc29e997f88eaf7aed2222708743f171b48a08f17434b76"},
+        {BLOCK_Q4_0, "260accdb4553aa6f2fe4c21fb5ffe104754caa62856882ae45fa4828ca531879"},
+        {BLOCK_Q4_1, "01131c10d94911843840efd99db4440659e544755d6490909fc99921a3b90f75"},
+        {BLOCK_Q5_0, "ed13ccce23e90e764f58ef371157589f4c26882b63919fdcb3c5a39ad0ef4a78"},
+        {BLOCK_Q5_1, "829b65e68884f54a6ef556550b7b387b78cbaa7f53568dd4daed7caccca8326f"},
+    };
+    const struct codec_rule_tensor rule = {.name = "generator.head.out.weight", .n_dims = 2, .dims = {1922, 128}};
+    const int64_t n = 1922 * 128;
+    float *weights = malloc((size_t)n * sizeof *weights);
+    void *blocks = malloc((size_t)n * sizeof *weights);
+    assert_non_null(weights);
+    assert_non_null(blocks);
+    codec_rule_fill(&rule, 0, weights, (size_t)n);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        struct sha256 h;
+        char hex[65];
+        assert_ok(quantize_row(expected[i].type, weights, blocks, n));
+        sha256_start(&h);
+        sha256_add(&h, blocks, block_row_bytes(expected[i].type, n));
+        sha256_finish(&h, hex);
+        if (strcmp(hex, expected[i].sum) != 0) fail_msg("%s: %s", block_info(expected[i].type)->name, hex);
+    }
+    free(weights);
+    free(blocks);
 }
 
 // A whole model with all eleven types; the sum was taken over gguf.quants.dequantize of its tensors, in file order.
@@ -202,9 +238,13 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dequantize),       cmocka_unit_test(test_quantize),
-        cmocka_unit_test(test_dequantize_model), cmocka_unit_test(test_quantize_refuses),
-        cmocka_unit_test(test_halves),           cmocka_unit_test(test_names),
+        cmocka_unit_test(test_dequantize),
+        cmocka_unit_test(test_quantize),
+        cmocka_unit_test(test_quantize_many),
+        cmocka_unit_test(test_dequantize_model),
+        cmocka_unit_test(test_quantize_refuses),
+        cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests_name("blocks", tests, NULL, teardown);
 }

@@ -171,12 +171,13 @@ static void test_header_length(void **state) {
 }
 
 // Read, so that a checker of memory sees what lies outside.
-static void visit(const struct safetensors *s) {
-    volatile uint64_t sum = 0;
+static uint64_t visit(const struct safetensors *s) {
+    uint64_t sum = 0;
     for (int64_t i = 0; i < safetensors_n_tensors(s); i++) {
         const struct safetensors_tensor *t = safetensors_at(s, i);
         for (size_t j = 0; j < t->n_bytes; j++) sum += ((const unsigned char *)t->data)[j];
     }
+    return sum;
 }
 
 static void test_cut_off_and_each_byte(void **state) {
@@ -209,7 +210,7 @@ static void test_cut_off_and_each_byte(void **state) {
             bytes[i] = (char)values[j];
             write_file(bytes, size);
             if (safetensors_open(path, &s) != UTTER_OK) continue;
-            visit(s);
+            assert_true(visit(s) > 0);
             safetensors_close(s);
         }
     free(bytes);
