@@ -4,21 +4,22 @@
 #ifndef UTTER_CPU_MATMUL_H
 #define UTTER_CPU_MATMUL_H
 
+#include "cpu/kernels.h"
 #include "cpu/pool.h"
 #include "gguf/gguf.h"
 
-struct kernels; // kernels.h
-
 /* A weight matrix made ready for the kernel set. */
 struct packed {
-    block_type type;    // as stored
+    block_type type;  // as stored
     int64_t rows, cols;
-    const void *data;   // packed form, or the file's own bytes where nothing is gained
-    void *owned;        // memory to free; NULL when `data` is the file's
+    struct panels panels;
+    void *owned;     // memory to free
+    size_t n_bytes;  // of it
 };
 
 /* `rows`: which rows to take, in which order, int32_t [n_rows]; NULL for all. */
-status packed_make(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows, struct packed *out);
+status packed_make(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows,
+                   struct packed *out);
 void packed_free(struct packed *p);
 
 /* Room that products need besides their results; sized once, at load. One for each device. */
@@ -31,5 +32,15 @@ void matmul_scratch_free(struct matmul_scratch *s);
    bias: float [rows] or NULL. Strides in floats. Grows the scratch when n is larger than ever before. */
 status matmul(const struct kernels *k, struct pool *pool, struct matmul_scratch *scratch, const struct packed *w,
               const float *x, int64_t x_stride, int64_t n, const float *bias, float *y, int64_t y_stride);
+
+/* The same for several matrices with one x: q, k and v; gate and up. */
+struct product {
+    const struct packed *w;
+    const float *bias;  // [rows] or NULL
+    float *y;           // [n, rows], y_stride floats apart
+    int64_t y_stride;
+};
+status matmul_group(const struct kernels *k, struct pool *pool, struct matmul_scratch *scratch,
+                    const struct product *products, int n_products, const float *x, int64_t x_stride, int64_t n);
 
 #endif

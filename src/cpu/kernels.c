@@ -1,0 +1,78 @@
+#include "cpu/kernels.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/str.h"
+
+#if defined(__x86_64__)
+/* What the processor, and the system that saves its registers, does not have; NULL when all is there. */
+static const char *avx2_lacks(void) {
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2")) return "AVX2";
+    if (!__builtin_cpu_supports("fma")) return "FMA";
+    if (!__builtin_cpu_supports("f16c")) return "F16C";
+    return NULL;
+}
+
+static const char *avx512_lacks(void) {
+    const char *lacks = avx2_lacks();
+    if (lacks) return lacks;
+    if (!__builtin_cpu_supports("avx512f")) return "AVX-512 F";
+    if (!__builtin_cpu_supports("avx512bw")) return "AVX-512 BW";
+    if (!__builtin_cpu_supports("avx512vl")) return "AVX-512 VL";
+    if (!__builtin_cpu_supports("avx512dq")) return "AVX-512 DQ";
+    return NULL;
+}
+
+static const char *avx512vnni_lacks(void) {
+    const char *lacks = avx512_lacks();
+    if (lacks) return lacks;
+    return __builtin_cpu_supports("avx512vnni") ? NULL : "AVX-512 VNNI";
+}
+#endif
+
+static const char *nothing(void) { return NULL; }
+
+static const struct {
+    const struct kernels *kernels;
+    const char *(*lacks)(void);
+} sets[] = {
+    {&kernels_portable, nothing},
+#if defined(__x86_64__)
+    {&kernels_avx2, avx2_lacks},
+    {&kernels_avx512, avx512_lacks},
+    {&kernels_avx512vnni, avx512vnni_lacks},
+#endif
+};
+
+enum { N_SETS = sizeof sets / sizeof *sets };
+
+const struct kernels *kernels_at(int i, const char **missing) {
+    if (i < 0 || i >= N_SETS) return NULL;
+    *missing = sets[i].lacks();
+    return sets[i].kernels;
+}
+
+status kernels_find(const char *name, const struct kernels **out) {
+    *out = NULL;
+    const bool any = !name || !strcmp(name, "auto");
+    const char *lacks = NULL;
+    bool known = false;
+    for (int i = N_SETS - 1; i >= 0; i--) {
+        if (!any && strcmp(name, sets[i].kernels->name)) continue;
+        known = true;
+        lacks = sets[i].lacks();
+        if (lacks) continue;
+        *out = sets[i].kernels;
+        return UTTER_OK;
+    }
+    struct str usable = {0};
+    for (int i = 0; i < N_SETS; i++)
+        if (!sets[i].lacks()) str_printf(&usable, "%s%s", usable.len ? ", " : "", sets[i].kernels->name);
+    status s = known ? fail(UTTER_UNSUPPORTED, "kernels \"%s\" need %s, which this processor lacks: use auto, %s", name,
+                            lacks, str_text(&usable))
+                     : fail(UTTER_INVALID, "there are no kernels called \"%s\": use auto, %s", name, str_text(&usable));
+    str_free(&usable);
+    return s;
+}

@@ -1,0 +1,138 @@
+/* Kernel sets: the arithmetic of the CPU device, once for each instruction set.
+
+   Weights lie in panels: `lanes` rows side by side, so that one vector holds the same column of as many rows, and a
+   product needs no sum across a vector. Every row is summed in the same order whatever the number of tokens or
+   threads, so results do not depend on either.
+
+   Panel of a float format:  weights [cols][lanes] as F32, F16 or BF16.
+   Panel of a small format:  words [cols / 32][4 or 8][lanes], then scales [cols / 32]:
+     4 bits: byte b of word w holds columns 4w + b (low half) and 16 + 4w + b (high half) of the 32;
+     8 bits: byte b of word w holds column 4w + b, with kernels.zero8 added.
+   A small format's activations are rounded to 8 bits too, 32 at a time with a scale each, so the sums inside a block
+   are exact. */
+#ifndef UTTER_CPU_KERNELS_H
+#define UTTER_CPU_KERNELS_H
+
+#include "gguf/blocks.h"
+
+enum format {
+    FORMAT_F32,
+    FORMAT_F16,
+    FORMAT_BF16,
+    FORMAT_Q4,   // 4 bits less 8, scale F16 [lanes]: Q4_0
+    FORMAT_Q4M,  // 4 bits, scale and minimum F32 [2][lanes]: Q4_1, Q4_K
+    FORMAT_Q8,   // 8 bits, scale F16 [lanes]: Q8_0, Q5_0
+    FORMAT_Q8M,  // 8 bits, scale and minimum F32 [2][lanes]: Q5_1, Q5_K
+    FORMAT_Q8H,  // 8 bits, scales F32 [2][lanes] for 16 columns each: Q6_K
+};
+
+enum { BLOCK = 32, TILE_MAX = 16 };
+
+/* Activations are rounded to -127..127 by the largest magnitude of their block. One so small that it counts for nothing
+   gives zeros; a NaN or an infinity makes the scale NaN, so that it is seen at the end. */
+static inline float quantise_inverse(float most) { return most > 1e-30f && most <= 3e38f ? 127 / most : 0; }
+static inline float quantise_scale(float most) { return most <= 3e38f ? most / 127 : __builtin_nanf(""); }
+
+/* Loops over the tokens of a tile must vanish, or sums leave their registers. */
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+static inline bool format_is_float(enum format f) { return f <= FORMAT_BF16; }
+
+/* Weights in panels. */
+struct panels {
+    enum format format;
+    int64_t rows, cols;
+    const uint8_t *data;  // [panels][panel_bytes], a multiple of 64 bytes each
+    size_t panel_bytes;
+};
+
+/* Up to n_tile tokens of activations, as `multiply` reads them: the tokens of one column side by side. */
+struct tile {
+    int n;                 // tokens
+    const float *f;        // [cols][n]; float formats
+    const uint32_t *q;     // [cols / 4][n], four 8-bit integers each; small formats, as all below
+    const float *scale;    // [cols / 32][n]
+    const int32_t *start;  // what a block's sum starts from so that the weights' zero falls out: [cols / 32][n], Q8H:
+                           // [cols / 16][n]
+    const float *sum;      // [cols / 32][n] sums of the rounded activations; formats with a minimum
+};
+
+/* Room for a tile; the same pointers, to be written. */
+struct tile_room {
+    float *f;
+    uint32_t *q;
+    float *scale;
+    int32_t *start;
+    float *sum;
+};
+
+/* Attention of n queries over the same keys, for one head of keys and values. */
+struct attention {
+    int head_dim;
+    int n_keys;
+    bool half;           // keys and values are F16; otherwise F32
+    const void *keys;    // [n_keys / lanes, rounded up][head_dim][lanes]
+    const void *values;  // [n_keys][head_dim rounded up to lanes]
+    float scale;         // of the products of queries and keys
+    int n_queries;
+    const float *queries;  // [n_queries], q_stride floats apart
+    int64_t q_stride;
+    float *out;  // [n_queries][head_dim], out_stride floats apart
+    int64_t out_stride;
+    float *scores;  // room: attention_room() floats
+};
+
+struct kernels {
+    const char *name;
+    int lanes;         // rows of a panel; positions of a block of keys
+    int n_tile_float;  // tokens of a tile
+    int n_tile_small;
+    int zero8;  // added to 8-bit weights: 0 or 128
+
+    /* Makes x[n, cols] (rows x_stride floats apart) ready for products with weights of this format. */
+    void (*prepare)(enum format format, const float *x, int64_t x_stride, int n, int64_t cols,
+                    const struct tile_room *room);
+
+    /* Rows of panels [begin, end) times the tile's columns [k_begin, k_end), written at y + t * y_stride + row, or
+       added there when k_begin > 0. Small formats take all columns at once. bias: [rows] or NULL. */
+    void (*multiply)(const struct panels *w, int64_t begin, int64_t end, int64_t k_begin, int64_t k_end,
+                     const struct tile *x, const float *bias, float *y, int64_t y_stride);
+
+    /* out[i] = x[i] * gain[i] / sqrt(mean(x^2) + eps); out may be x. */
+    void (*rms_norm)(const float *x, const float *gain, float eps, int64_t n, float *out);
+    /* x[i] = silu(x[i]), times up[i] unless up is NULL. */
+    void (*silu)(float *x, const float *up, int64_t n);
+    void (*add)(float *x, const float *y, int64_t n);  // x += y
+    void (*to_f16)(const float *x, int64_t n, uint16_t *out);
+    void (*attend)(const struct attention *a);
+};
+
+/* Rows of values and rooms of scores are whole vectors. */
+static inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+/* Where element d of position `at` lies in attention.keys. */
+static inline int64_t key_index(int lanes, int head_dim, int64_t at, int d) {
+    return (at / lanes * head_dim + d) * lanes + at % lanes;
+}
+
+/* Floats that attention.scores needs. */
+static inline int64_t attention_room(int lanes, int n_keys) { return TILE_MAX * round_up(n_keys, lanes); }
+
+/* The set called `name` ("auto" or NULL: the best one), or a sentence that says what this processor lacks. */
+status kernels_find(const char *name, const struct kernels **out);
+
+/* Set i of those built in, from the plainest to the best; NULL beyond the last. *missing: what the processor lacks for
+   it, NULL when it can run. */
+const struct kernels *kernels_at(int i, const char **missing);
+
+extern const struct kernels kernels_portable;
+#if defined(__x86_64__)
+extern const struct kernels kernels_avx2, kernels_avx512, kernels_avx512vnni;
+#endif
+
+#endif

@@ -1,0 +1,119 @@
+/* Kernels for AVX2 with FMA and F16C. */
+#include "cpu/kernels.h"
+
+#include <immintrin.h>
+
+#define LANES 8
+#define TILE_FLOAT 6
+#define TILE_SMALL 4
+#define ZERO8 0
+#define KERNELS kernels_avx2
+#define NAME "avx2"
+
+typedef __m256 vf;
+typedef int32_t vi __attribute__((vector_size(32)));
+
+INLINE vf vf_set1(float x) { return _mm256_set1_ps(x); }
+INLINE vi vi_set1(int32_t x) { return (vi)_mm256_set1_epi32(x); }
+INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
+INLINE void vf_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+
+INLINE float vf_sum(vf v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+INLINE float vf_max_of(vf v) {
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+INLINE vf vf_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+
+INLINE vf vf_load_bf16(const uint16_t *p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
+
+INLINE void vf_store_f16(uint16_t *p, vf v) {
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+INLINE vf vf_round(vf x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE vi vf_to_int(vf x) { return (vi)_mm256_cvtps_epi32(x); }
+INLINE vf vf_from_int(vi x) { return _mm256_cvtepi32_ps((__m256i)x); }
+INLINE vf vf_power2(vi i) { return (vf)((i + 127) << 23); }
+
+INLINE __m256i load_words(const uint8_t *words, int i) {
+    return _mm256_loadu_si256((const __m256i *)(words + i * LANES * 4));
+}
+
+INLINE vi add_pairs(vi sum, __m256i pairs) { return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
+
+/* Eight products of 0..15 by -127..127 in each 16-bit lane's pair: at most 30,480, so they are added there. */
+INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sums) {
+    const __m256i four = _mm256_set1_epi8(15);
+    __m256i pairs[TILE_MAX];
+    UNROLL for (int t = 0; t < n; t++) pairs[t] = _mm256_setzero_si256();
+    UNROLL for (int i = 0; i < 4; i++) {
+        const __m256i w = load_words(words, i);
+        const __m256i low = _mm256_and_si256(w, four), high = _mm256_and_si256(_mm256_srli_epi16(w, 4), four);
+        UNROLL for (int t = 0; t < n; t++) {
+            const __m256i xl = _mm256_set1_epi32((int)x[i * n + t]), xh = _mm256_set1_epi32((int)x[(i + 4) * n + t]);
+            pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(low, xl));
+            pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(high, xh));
+        }
+    }
+    UNROLL for (int t = 0; t < n; t++) sums[t] = add_pairs(sums[t], pairs[t]);
+}
+
+/* |w| times x with w's sign: a pair is at most 2 * 128 * 127 = 32,512. */
+INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const uint32_t *x, vi *sums) {
+    UNROLL for (int i = 0; i < n_words; i++) {
+        const __m256i w = load_words(words, i), magnitude = _mm256_abs_epi8(w);
+        UNROLL for (int t = 0; t < n; t++) {
+            const __m256i v = _mm256_sign_epi8(_mm256_set1_epi32((int)x[i * n + t]), w);
+            sums[t] = add_pairs(sums[t], _mm256_maddubs_epi16(magnitude, v));
+        }
+    }
+}
+
+INLINE __m256i round_8(const float *x, __m256 inverse) {
+    return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), inverse));
+}
+
+INLINE int sum_16(__m256i a, __m256i b) {
+    __m256i v = _mm256_add_epi32(a, b);
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+INLINE float quantise(const float *x, uint32_t *words, int32_t *sums) {
+    const __m256i no_sign = _mm256_set1_epi32(0x7fffffff);
+    __m256i bits = _mm256_setzero_si256();  // as integers, so that NaN and infinity are the largest
+    for (int i = 0; i < BLOCK; i += LANES)
+        bits = _mm256_max_epi32(bits, _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(x + i)), no_sign));
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
+    const float most = _mm_cvtss_f32(_mm_castsi128_ps(m)), inverse = quantise_inverse(most);
+    if (inverse == 0) {
+        _mm256_storeu_si256((__m256i *)words, _mm256_setzero_si256());
+        sums[0] = sums[1] = 0;
+        return quantise_scale(most);
+    }
+    const __m256 v = _mm256_set1_ps(inverse);
+    const __m256i a = round_8(x, v), b = round_8(x + 8, v), c = round_8(x + 16, v), d = round_8(x + 24, v);
+    sums[0] = sum_16(a, b);
+    sums[1] = sum_16(c, d);
+    const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    _mm256_storeu_si256((__m256i *)words,
+                        _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+    return quantise_scale(most);
+}
+
+#include "cpu/kernels_body.h"

@@ -1,0 +1,125 @@
+/* Kernels for AVX-512 (F, BW, VL, DQ). Compiled a second time with VNNI. */
+#include "cpu/kernels.h"
+
+#include <immintrin.h>
+
+#define LANES 16
+#define TILE_FLOAT 14
+#define TILE_SMALL 8
+#if defined(__AVX512VNNI__)
+#define ZERO8 128
+#define KERNELS kernels_avx512vnni
+#define NAME "avx512vnni"
+#else
+#define ZERO8 0
+#define KERNELS kernels_avx512
+#define NAME "avx512"
+#endif
+
+typedef __m512 vf;
+typedef int32_t vi __attribute__((vector_size(64)));
+
+INLINE vf vf_set1(float x) { return _mm512_set1_ps(x); }
+INLINE vi vi_set1(int32_t x) { return (vi)_mm512_set1_epi32(x); }
+INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE void vf_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+INLINE float vf_sum(vf v) { return _mm512_reduce_add_ps(v); }
+INLINE float vf_max_of(vf v) { return _mm512_reduce_max_ps(v); }
+INLINE vf vf_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+
+INLINE vf vf_load_bf16(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+
+INLINE void vf_store_f16(uint16_t *p, vf v) {
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+INLINE vf vf_round(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE vi vf_to_int(vf x) { return (vi)_mm512_cvtps_epi32(x); }
+INLINE vf vf_from_int(vi x) { return _mm512_cvtepi32_ps((__m512i)x); }
+INLINE vf vf_power2(vi i) { return (vf)((i + 127) << 23); }
+
+INLINE __m512i load_words(const uint8_t *words, int i) { return _mm512_loadu_si512(words + i * LANES * 4); }
+
+#if defined(__AVX512VNNI__)
+
+INLINE vi dot_words(vi sum, __m512i w, uint32_t x) {
+    return (vi)_mm512_dpbusd_epi32((__m512i)sum, w, _mm512_set1_epi32((int)x));
+}
+
+INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sums) {
+    const __m512i four = _mm512_set1_epi8(15);
+    UNROLL for (int i = 0; i < 4; i++) {
+        const __m512i w = load_words(words, i);
+        const __m512i low = _mm512_and_si512(w, four), high = _mm512_and_si512(_mm512_srli_epi16(w, 4), four);
+        UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], low, x[i * n + t]);
+        UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], high, x[(i + 4) * n + t]);
+    }
+}
+
+INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const uint32_t *x, vi *sums) {
+    UNROLL for (int i = 0; i < n_words; i++) {
+        const __m512i w = load_words(words, i);
+        UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], w, x[i * n + t]);
+    }
+}
+
+#else
+
+INLINE vi add_pairs(vi sum, __m512i pairs) { return sum + (vi)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)); }
+
+/* Eight products of 0..15 by -127..127 in each 16-bit lane's pair: at most 30,480, so they are added there. */
+INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sums) {
+    const __m512i four = _mm512_set1_epi8(15);
+    __m512i pairs[TILE_MAX];
+    UNROLL for (int t = 0; t < n; t++) pairs[t] = _mm512_setzero_si512();
+    UNROLL for (int i = 0; i < 4; i++) {
+        const __m512i w = load_words(words, i);
+        const __m512i low = _mm512_and_si512(w, four), high = _mm512_and_si512(_mm512_srli_epi16(w, 4), four);
+        UNROLL for (int t = 0; t < n; t++) {
+            const __m512i xl = _mm512_set1_epi32((int)x[i * n + t]), xh = _mm512_set1_epi32((int)x[(i + 4) * n + t]);
+            pairs[t] = _mm512_add_epi16(pairs[t], _mm512_maddubs_epi16(low, xl));
+            pairs[t] = _mm512_add_epi16(pairs[t], _mm512_maddubs_epi16(high, xh));
+        }
+    }
+    UNROLL for (int t = 0; t < n; t++) sums[t] = add_pairs(sums[t], pairs[t]);
+}
+
+/* |w| times x with w's sign: a pair is at most 2 * 128 * 127 = 32,512. */
+INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const uint32_t *x, vi *sums) {
+    UNROLL for (int i = 0; i < n_words; i++) {
+        const __m512i w = load_words(words, i), magnitude = _mm512_abs_epi8(w);
+        const __mmask64 negative = _mm512_movepi8_mask(w);
+        UNROLL for (int t = 0; t < n; t++) {
+            const __m512i v = _mm512_set1_epi32((int)x[i * n + t]);
+            const __m512i signed_v = _mm512_mask_sub_epi8(v, negative, _mm512_setzero_si512(), v);
+            sums[t] = add_pairs(sums[t], _mm512_maddubs_epi16(magnitude, signed_v));
+        }
+    }
+}
+
+#endif
+
+INLINE float quantise(const float *x, uint32_t *words, int32_t *sums) {
+    const __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + LANES);
+    const __m512i no_sign = _mm512_set1_epi32(0x7fffffff);  // compared as integers, NaN and infinity are the largest
+    const __m512i bits = _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(a), no_sign),
+                                          _mm512_and_si512(_mm512_castps_si512(b), no_sign));
+    const float most = _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128((int)_mm512_reduce_max_epu32(bits))));
+    const float inverse = quantise_inverse(most);
+    __m512i qa = _mm512_setzero_si512(), qb = qa;
+    if (inverse > 0) {
+        qa = _mm512_cvtps_epi32(_mm512_mul_ps(a, _mm512_set1_ps(inverse)));
+        qb = _mm512_cvtps_epi32(_mm512_mul_ps(b, _mm512_set1_ps(inverse)));
+    }
+    sums[0] = _mm512_reduce_add_epi32(qa);
+    sums[1] = _mm512_reduce_add_epi32(qb);
+    _mm_storeu_si128((__m128i *)words, _mm512_cvtsepi32_epi8(qa));
+    _mm_storeu_si128((__m128i *)(words + 4), _mm512_cvtsepi32_epi8(qb));
+    return quantise_scale(most);
+}
+
+#include "cpu/kernels_body.h"

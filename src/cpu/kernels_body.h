@@ -1,0 +1,356 @@
+/* What all kernel sets have in common, written upon a few primitives that each set's file defines before it includes
+   this one:
+
+     LANES, TILE_FLOAT, TILE_SMALL, ZERO8, KERNELS, NAME
+     vf, vi                      vectors of LANES floats or 32-bit integers (GNU vector extensions: + - * work)
+     vf_set1, vi_set1, vf_load, vf_store, vf_fma(a, b, c) = a * b + c, vf_max, vf_sum, vf_max_of
+     vf_load_f16, vf_load_bf16, vf_store_f16
+     vf_round (to the nearest integer), vf_to_int, vf_from_int, vf_power2 (vi -> 2^i for -126..127)
+     dot_q4(n, words, x, sums)   one block: sums[t] += words [4][LANES] times x [8][n]
+     dot_q8(n, n_words, words, x, sums)   sums[t] += words [n_words][LANES] times x [n_words][n]
+     quantise(x, words, sums)    32 floats to 8 words; sums of the two halves; returns the scale */
+#ifndef UTTER_CPU_KERNELS_BODY_H
+#define UTTER_CPU_KERNELS_BODY_H
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+/* ---- products ---- */
+
+INLINE vf load_weights(const enum format format, const uint8_t *panel, int64_t k) {
+    if (format == FORMAT_F32) return vf_load((const float *)panel + k * LANES);
+    if (format == FORMAT_F16) return vf_load_f16((const uint16_t *)panel + k * LANES);
+    return vf_load_bf16((const uint16_t *)panel + k * LANES);
+}
+
+/* Writes a vector of rows of which only n_rows exist. */
+static __attribute__((noinline)) void store_some(const float *rows, int64_t n_rows, const float *bias, bool add,
+                                                 float *y) {
+    for (int64_t r = 0; r < n_rows; r++) y[r] = rows[r] + (bias ? bias[r] : 0) + (add ? y[r] : 0);
+}
+
+INLINE void store_rows(vf v, int64_t n_rows, const float *bias, bool add, float *y) {
+    if (n_rows >= LANES) {
+        if (bias) v += vf_load(bias);
+        if (add) v += vf_load(y);
+        vf_store(y, v);
+        return;
+    }
+    float rows[LANES];
+    vf_store(rows, v);
+    store_some(rows, n_rows, bias, add, y);
+}
+
+/* Two panels (the second may be the first again) times n tokens. */
+INLINE void float_product(const int n, const enum format format, const struct panels *w, int64_t panel, int64_t k_begin,
+                          int64_t k_end, const struct tile *x, const float *bias, float *y, int64_t y_stride) {
+    const bool two = (panel + 1) * LANES < w->rows;
+    const uint8_t *p0 = w->data + (size_t)panel * w->panel_bytes;
+    const uint8_t *p1 = two ? p0 + w->panel_bytes : p0;
+    const float *f = x->f;
+    vf sum0[TILE_MAX], sum1[TILE_MAX];
+    UNROLL for (int t = 0; t < n; t++) sum0[t] = sum1[t] = vf_set1(0);
+    for (int64_t k = k_begin; k < k_end; k++) {
+        vf w0 = load_weights(format, p0, k), w1 = load_weights(format, p1, k);
+        UNROLL for (int t = 0; t < n; t++) {
+            vf v = vf_set1(f[k * n + t]);
+            sum0[t] = vf_fma(w0, v, sum0[t]);
+            sum1[t] = vf_fma(w1, v, sum1[t]);
+        }
+    }
+    const int64_t row = panel * LANES;
+    const float *b = bias && k_begin == 0 ? bias + row : NULL;
+    UNROLL for (int t = 0; t < n; t++) {
+        store_rows(sum0[t], w->rows - row, b, k_begin > 0, y + t * y_stride + row);
+        if (two)
+            store_rows(sum1[t], w->rows - row - LANES, b ? b + LANES : NULL, k_begin > 0,
+                       y + t * y_stride + row + LANES);
+    }
+}
+
+/* One panel times n tokens. */
+INLINE void small_product(const int n, const enum format format, const struct panels *w, int64_t panel,
+                          const struct tile *x, const float *bias, float *y, int64_t y_stride) {
+    const int n_words = format == FORMAT_Q4 || format == FORMAT_Q4M ? 4 : 8;
+    const bool minimum = format == FORMAT_Q4M || format == FORMAT_Q8M, halves = format == FORMAT_Q8H;
+    const int64_t n_blocks = w->cols / BLOCK;
+    const uint8_t *words = w->data + (size_t)panel * w->panel_bytes;
+    const uint8_t *scales = words + n_blocks * n_words * LANES * 4;
+    vf sum[TILE_MAX];
+    UNROLL for (int t = 0; t < n; t++) sum[t] = vf_set1(0);
+    for (int64_t b = 0; b < n_blocks; b++) {
+        const uint32_t *q = x->q + b * 8 * n;
+        const float *scale = x->scale + b * n;
+        if (halves) {
+            for (int h = 0; h < 2; h++) {
+                vi dot[TILE_MAX];
+                UNROLL for (int t = 0; t < n; t++) dot[t] = vi_set1(x->start[(b * 2 + h) * n + t]);
+                dot_q8(n, 4, words + h * 4 * LANES * 4, q + h * 4 * n, dot);
+                vf d = vf_load((const float *)scales + h * LANES);
+                UNROLL for (int t = 0; t < n; t++) sum[t] = vf_fma(vf_from_int(dot[t]) * d, vf_set1(scale[t]), sum[t]);
+            }
+        } else {
+            vi dot[TILE_MAX];
+            UNROLL for (int t = 0; t < n; t++) dot[t] = vi_set1(x->start[b * n + t]);
+            if (n_words == 4)
+                dot_q4(n, words, q, dot);
+            else
+                dot_q8(n, 8, words, q, dot);
+            vf d = minimum ? vf_load((const float *)scales) : vf_load_f16((const uint16_t *)scales);
+            UNROLL for (int t = 0; t < n; t++) sum[t] = vf_fma(vf_from_int(dot[t]) * d, vf_set1(scale[t]), sum[t]);
+            if (minimum) {
+                vf m = vf_load((const float *)scales + LANES);
+                UNROLL for (int t = 0; t < n; t++) sum[t] = vf_fma(m, vf_set1(x->sum[b * n + t]), sum[t]);
+            }
+        }
+        words += n_words * LANES * 4;
+        scales += minimum || halves ? 2 * LANES * 4 : LANES * 2;
+    }
+    const int64_t row = panel * LANES;
+    UNROLL for (int t = 0; t < n; t++)
+        store_rows(sum[t], w->rows - row, bias ? bias + row : NULL, false, y + t * y_stride + row);
+}
+
+/* A function for each format and number of tokens, both constants to the compiler. Apart, or it takes minutes. */
+#define FLOAT_FUNCTION(FORMAT, N)                                                                                      \
+    static __attribute__((noinline)) void FORMAT##_##N(const struct panels *w, int64_t begin, int64_t end,             \
+                                                       int64_t k_begin, int64_t k_end, const struct tile *x,           \
+                                                       const float *bias, float *y, int64_t y_stride) {                \
+        for (int64_t p = begin; p < end; p += 2) float_product(N, FORMAT, w, p, k_begin, k_end, x, bias, y, y_stride); \
+    }
+#define SMALL_FUNCTION(FORMAT, N)                                                                            \
+    static __attribute__((noinline)) void FORMAT##_##N(const struct panels *w, int64_t begin, int64_t end,   \
+                                                       int64_t k_begin, int64_t k_end, const struct tile *x, \
+                                                       const float *bias, float *y, int64_t y_stride) {      \
+        (void)k_begin, (void)k_end;                                                                          \
+        for (int64_t p = begin; p < end; p++) small_product(N, FORMAT, w, p, x, bias, y, y_stride);          \
+    }
+#define ENTRY(FORMAT, N) [FORMAT][N] = FORMAT##_##N,
+
+#if TILE_FLOAT == 14
+#define FLOAT_TILES(DO, FORMAT)                                                                                     \
+    DO(FORMAT, 1)                                                                                                   \
+    DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6) DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) \
+        DO(FORMAT, 10) DO(FORMAT, 11) DO(FORMAT, 12) DO(FORMAT, 13) DO(FORMAT, 14)
+#elif TILE_FLOAT == 6
+#define FLOAT_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6)
+#else
+#define FLOAT_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4)
+#endif
+#if TILE_SMALL == 8
+#define SMALL_TILES(DO, FORMAT) \
+    DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6) DO(FORMAT, 7) DO(FORMAT, 8)
+#else
+#define SMALL_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4)
+#endif
+#define ALL_TILES(FLOAT, SMALL)                                                                     \
+    FLOAT_TILES(FLOAT, FORMAT_F32)                                                                  \
+    FLOAT_TILES(FLOAT, FORMAT_F16) FLOAT_TILES(FLOAT, FORMAT_BF16) SMALL_TILES(SMALL, FORMAT_Q4)    \
+        SMALL_TILES(SMALL, FORMAT_Q4M) SMALL_TILES(SMALL, FORMAT_Q8) SMALL_TILES(SMALL, FORMAT_Q8M) \
+            SMALL_TILES(SMALL, FORMAT_Q8H)
+
+ALL_TILES(FLOAT_FUNCTION, SMALL_FUNCTION)
+
+static void multiply(const struct panels *w, int64_t begin, int64_t end, int64_t k_begin, int64_t k_end,
+                     const struct tile *x, const float *bias, float *y, int64_t y_stride) {
+    typedef void product(const struct panels *, int64_t, int64_t, int64_t, int64_t, const struct tile *, const float *,
+                         float *, int64_t);
+    static product *const products[][TILE_MAX + 1] = {ALL_TILES(ENTRY, ENTRY)};
+    products[w->format][x->n](w, begin, end, k_begin, k_end, x, bias, y, y_stride);
+}
+
+/* ---- activations ---- */
+
+static void prepare_float(const float *x, int64_t x_stride, int n, int64_t cols, float *f) {
+    for (int t = 0; t < n; t++)
+        for (int64_t k = 0; k < cols; k++) f[k * n + t] = x[t * x_stride + k];
+}
+
+static void prepare(enum format format, const float *x, int64_t x_stride, int n, int64_t cols,
+                    const struct tile_room *room) {
+    if (format_is_float(format)) {
+        prepare_float(x, x_stride, n, cols, room->f);
+        return;
+    }
+    const bool minimum = format == FORMAT_Q4M || format == FORMAT_Q8M;
+    const int zero = format == FORMAT_Q4 ? 8 : format == FORMAT_Q4M ? 0 : ZERO8;
+    for (int t = 0; t < n; t++)
+        for (int64_t b = 0; b < cols / BLOCK; b++) {
+            uint32_t words[8];
+            int32_t sums[2];
+            float d = quantise(x + t * x_stride + b * BLOCK, words, sums);
+            for (int i = 0; i < 8; i++) room->q[(b * 8 + i) * n + t] = words[i];
+            room->scale[b * n + t] = d;
+            if (format == FORMAT_Q8H) {
+                room->start[(b * 2 + 0) * n + t] = -zero * sums[0];
+                room->start[(b * 2 + 1) * n + t] = -zero * sums[1];
+            } else {
+                room->start[b * n + t] = -zero * (sums[0] + sums[1]);
+            }
+            if (minimum) room->sum[b * n + t] = d * (float)(sums[0] + sums[1]);
+        }
+}
+
+static void to_f16(const float *x, int64_t n, uint16_t *out) {
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) vf_store_f16(out + i, vf_load(x + i));
+    if (i == n) return;
+    float rest[LANES] = {0};
+    uint16_t half[LANES];
+    memcpy(rest, x + i, (size_t)(n - i) * sizeof *rest);
+    vf_store_f16(half, vf_load(rest));
+    memcpy(out + i, half, (size_t)(n - i) * sizeof *half);
+}
+
+/* ---- functions of one variable ---- */
+
+/* e^x to about 2 units in the last place; 0 below -87, e^88 above 88. */
+INLINE vf vf_exp(vf x) {
+    x = vf_max(x, vf_set1(-87.3f));
+    x = -vf_max(-x, vf_set1(-88.0f));
+    vf n = vf_round(x * vf_set1(1.44269504f));
+    vf r = vf_fma(n, vf_set1(-0.693145752f), x);
+    r = vf_fma(n, vf_set1(-1.42860677e-6f), r);
+    vf p = vf_set1(1.0f / 720);
+    p = vf_fma(p, r, vf_set1(1.0f / 120));
+    p = vf_fma(p, r, vf_set1(1.0f / 24));
+    p = vf_fma(p, r, vf_set1(1.0f / 6));
+    p = vf_fma(p, r, vf_set1(0.5f));
+    p = vf_fma(p, r, vf_set1(1));
+    p = vf_fma(p, r, vf_set1(1));
+    return p * vf_power2(vf_to_int(n));
+}
+
+INLINE vf vf_silu(vf x) { return x / (vf_set1(1) + vf_exp(-x)); }
+
+static void silu(float *x, const float *up, int64_t n) {
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vf v = vf_silu(vf_load(x + i));
+        if (up) v *= vf_load(up + i);
+        vf_store(x + i, v);
+    }
+    if (i == n) return;
+    float rest[LANES] = {0};
+    memcpy(rest, x + i, (size_t)(n - i) * sizeof *rest);
+    vf_store(rest, vf_silu(vf_load(rest)));
+    for (int64_t j = i; j < n; j++) x[j] = up ? rest[j - i] * up[j] : rest[j - i];
+}
+
+static void add(float *x, const float *y, int64_t n) {
+    for (int64_t i = 0; i < n; i++) x[i] += y[i];
+}
+
+static void rms_norm(const float *x, const float *gain, float eps, int64_t n, float *out) {
+    vf squares = vf_set1(0);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vf v = vf_load(x + i);
+        squares = vf_fma(v, v, squares);
+    }
+    float sum = vf_sum(squares);
+    for (; i < n; i++) sum += x[i] * x[i];
+    float scale = 1 / sqrtf(sum / (float)n + eps);
+    for (i = 0; i < n; i++) out[i] = x[i] * scale * gain[i];
+}
+
+/* ---- attention ---- */
+
+INLINE vf load_cached(const bool half, const void *p, int64_t i) {
+    return half ? vf_load_f16((const uint16_t *)p + i) : vf_load((const float *)p + i);
+}
+
+/* scores[n][stride] of n queries with every key; what lies beyond n_keys in the last vector becomes -inf. */
+INLINE void score_keys(const int n, const bool half, const struct attention *a, const float *q, int64_t stride) {
+    for (int64_t at = 0; at < a->n_keys; at += LANES) {
+        const int64_t keys = at * a->head_dim;
+        vf sum[TILE_MAX];
+        UNROLL for (int t = 0; t < n; t++) sum[t] = vf_set1(0);
+        for (int d = 0; d < a->head_dim; d++) {
+            vf k = load_cached(half, a->keys, keys + (int64_t)d * LANES);
+            UNROLL for (int t = 0; t < n; t++) sum[t] = vf_fma(k, vf_set1(q[t * a->q_stride + d]), sum[t]);
+        }
+        UNROLL for (int t = 0; t < n; t++) vf_store(a->scores + t * stride + at, sum[t] * vf_set1(a->scale));
+    }
+    for (int t = 0; t < n; t++)
+        for (int64_t at = a->n_keys; at < stride; at++) a->scores[t * stride + at] = -INFINITY;
+}
+
+/* scores[stride] to exp(score - largest); returns one over their sum. */
+INLINE float soften(float *scores, int64_t stride) {
+    vf most = vf_load(scores);
+    for (int64_t i = LANES; i < stride; i += LANES) most = vf_max(most, vf_load(scores + i));
+    vf largest = vf_set1(vf_max_of(most)), sum = vf_set1(0);
+    for (int64_t i = 0; i < stride; i += LANES) {
+        vf e = vf_exp(vf_load(scores + i) - largest);
+        vf_store(scores + i, e);
+        sum += e;
+    }
+    return 1 / vf_sum(sum);
+}
+
+INLINE void mix_values(const int n, const bool half, const struct attention *a, const float *weight, float *out,
+                       int64_t stride) {
+    const int64_t row = (a->head_dim + LANES - 1) / LANES * LANES;
+    for (int d = 0; d < a->head_dim; d += LANES) {
+        vf sum[TILE_MAX];
+        UNROLL for (int t = 0; t < n; t++) sum[t] = vf_set1(0);
+        for (int64_t at = 0; at < a->n_keys; at++) {
+            vf v = load_cached(half, a->values, at * row + d);
+            UNROLL for (int t = 0; t < n; t++) sum[t] = vf_fma(v, vf_set1(a->scores[t * stride + at]), sum[t]);
+        }
+        for (int t = 0; t < n; t++)
+            store_rows(sum[t] * vf_set1(weight[t]), a->head_dim - d, NULL, false, out + t * a->out_stride + d);
+    }
+}
+
+INLINE void attend_queries(const int n, const bool half, const struct attention *a, const float *q, float *out) {
+    const int64_t stride = ((int64_t)a->n_keys + LANES - 1) / LANES * LANES;
+    float weight[TILE_MAX];
+    score_keys(n, half, a, q, stride);
+    for (int t = 0; t < n; t++) weight[t] = soften(a->scores + t * stride, stride);
+    mix_values(n, half, a, weight, out, stride);
+}
+
+enum { TILE_QUERIES = 8 };
+
+#define ATTEND_CASE(N)                      \
+    case N:                                 \
+        attend_queries(N, half, a, q, out); \
+        break;
+
+INLINE void attend_all(const bool half, const struct attention *a) {
+    const float *q = a->queries;
+    float *out = a->out;
+    for (int left = a->n_queries; left > 0;
+         left -= TILE_QUERIES, q += TILE_QUERIES * a->q_stride, out += TILE_QUERIES * a->out_stride)
+        switch (left < TILE_QUERIES ? left : TILE_QUERIES) {
+            ATTEND_CASE(1)
+            ATTEND_CASE(2) ATTEND_CASE(3) ATTEND_CASE(4) ATTEND_CASE(5) ATTEND_CASE(6) ATTEND_CASE(7) ATTEND_CASE(8)
+        }
+}
+
+static void attend(const struct attention *a) {
+    if (a->half)
+        attend_all(true, a);
+    else
+        attend_all(false, a);
+}
+
+const struct kernels KERNELS = {
+    .name = NAME,
+    .lanes = LANES,
+    .n_tile_float = TILE_FLOAT,
+    .n_tile_small = TILE_SMALL,
+    .zero8 = ZERO8,
+    .prepare = prepare,
+    .multiply = multiply,
+    .rms_norm = rms_norm,
+    .silu = silu,
+    .add = add,
+    .to_f16 = to_f16,
+    .attend = attend,
+};
+
+#endif

@@ -1,0 +1,215 @@
+#include "cpu/matmul.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "cpu/pack.h"
+
+/* Rows and columns that one thread takes at a time: weights stay in the second cache while all tokens pass. */
+enum { FLOAT_COLS = 256, FLOAT_PANELS = 8, SMALL_BYTES = 128 << 10 };
+
+/* ---- weights ---- */
+
+status packed_make(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows,
+                   struct packed *out) {
+    memset(out, 0, sizeof *out);
+    if (!rows) n_rows = m->rows;
+    const enum format format = pack_format(m->type);
+    const size_t panel_bytes = pack_panel_bytes(format, k->lanes, m->cols);
+    const int64_t n_panels = (n_rows + k->lanes - 1) / k->lanes;
+    TRY(alloc_for(&out->owned, (size_t)n_panels, panel_bytes, "a weight matrix"));
+    out->type = m->type;
+    out->rows = n_rows;
+    out->cols = m->cols;
+    out->n_bytes = (size_t)n_panels * panel_bytes;
+    out->panels = (struct panels){format, n_rows, m->cols, out->owned, panel_bytes};
+    for (int64_t p = 0; p < n_panels; p++)
+        pack_panel(k, m, rows, n_rows, p, (uint8_t *)out->owned + (size_t)p * panel_bytes);
+    return UTTER_OK;
+}
+
+void packed_free(struct packed *p) {
+    free_aligned(p->owned);
+    memset(p, 0, sizeof *p);
+}
+
+/* ---- activations ---- */
+
+struct matmul_scratch {
+    uint8_t *memory;
+    size_t n_bytes;
+};
+
+status matmul_scratch_new(struct matmul_scratch **out) {
+    return alloc_for(out, 1, sizeof **out, "the matrix products");
+}
+
+void matmul_scratch_free(struct matmul_scratch *s) {
+    if (!s) return;
+    free_aligned(s->memory);
+    free_aligned(s);
+}
+
+/* Bytes that one token needs: floats; or words, scales, starts and sums, one after the other for all tokens. */
+static size_t token_bytes(enum format format, int64_t cols) {
+    return (size_t)(format_is_float(format) ? cols * 4 : cols + cols / 8 + cols / 4 + cols / 8);
+}
+
+static status scratch_grow(struct matmul_scratch *s, int64_t n, size_t per_token) {
+    uint64_t n_bytes;
+    if (size_mul((uint64_t)n, per_token, &n_bytes) && n_bytes <= s->n_bytes) return UTTER_OK;
+    free_aligned(s->memory);
+    s->memory = NULL;
+    s->n_bytes = 0;
+    TRY(alloc_for(&s->memory, (size_t)n, per_token, "the matrix products"));
+    s->n_bytes = (size_t)n_bytes;
+    return UTTER_OK;
+}
+
+/* ---- products ---- */
+
+/* Products of one x with matrices that want it in the same form. */
+struct group {
+    const struct kernels *k;
+    const struct product *products;
+    int n_products;
+    enum format format;  // of the first; the others' x is the same
+    int64_t cols;
+    const float *x;
+    int64_t x_stride, n;
+    int64_t n_tiles;
+    uint8_t *room;  // scratch
+};
+
+/* Tile i has tokens [n * i / n_tiles, n * (i + 1) / n_tiles). */
+static int64_t tile_begin(const struct group *g, int64_t i) { return g->n * i / g->n_tiles; }
+
+static struct tile_room tile_room(const struct group *g, int64_t i) {
+    const int64_t t = tile_begin(g, i), cols = g->cols, all = g->n * cols;
+    if (format_is_float(g->format)) return (struct tile_room){.f = (float *)g->room + t * cols};
+    uint8_t *scale = g->room + all, *start = scale + all / 8, *sum = start + all / 4;
+    return (struct tile_room){
+        .q = (uint32_t *)g->room + t * cols / 4,
+        .scale = (float *)scale + t * cols / BLOCK,
+        .start = (int32_t *)start + t * cols / (g->format == FORMAT_Q8H ? BLOCK / 2 : BLOCK),
+        .sum = (float *)sum + t * cols / BLOCK,
+    };
+}
+
+static struct tile tile_at(const struct group *g, int64_t i) {
+    const struct tile_room r = tile_room(g, i);
+    const int n = (int)(tile_begin(g, i + 1) - tile_begin(g, i));
+    const bool as_it_is = format_is_float(g->format) && g->n == 1;
+    return (struct tile){n, as_it_is ? g->x : r.f, r.q, r.scale, r.start, r.sum};
+}
+
+static void prepare_tiles(void *argument, int thread, int n_threads) {
+    const struct group *g = argument;
+    int64_t begin, end;
+    pool_share(g->n_tiles, 1, thread, n_threads, &begin, &end);
+    for (int64_t i = begin; i < end; i++) {
+        const struct tile_room room = tile_room(g, i);
+        const int64_t t = tile_begin(g, i);
+        g->k->prepare(g->format, g->x + t * g->x_stride, g->x_stride, (int)(tile_begin(g, i + 1) - t), g->cols, &room);
+    }
+}
+
+/* Panels [begin, end) of one matrix. */
+static void multiply_float(const struct group *g, const struct product *p, int64_t begin, int64_t end) {
+    const struct panels *w = &p->w->panels;
+    for (int64_t at = begin; at < end; at += FLOAT_PANELS) {
+        const int64_t to = at + FLOAT_PANELS < end ? at + FLOAT_PANELS : end;
+        for (int64_t c = 0; c < g->cols; c += FLOAT_COLS) {
+            const int64_t c_end = c + FLOAT_COLS < g->cols ? c + FLOAT_COLS : g->cols;
+            for (int64_t pair = at; pair < to; pair += 2)
+                for (int64_t i = 0; i < g->n_tiles; i++) {
+                    const struct tile tile = tile_at(g, i);
+                    g->k->multiply(w, pair, pair + 2 < to ? pair + 2 : to, c, c_end, &tile, p->bias,
+                                   p->y + tile_begin(g, i) * p->y_stride, p->y_stride);
+                }
+        }
+    }
+}
+
+static void multiply_small(const struct group *g, const struct product *p, int64_t begin, int64_t end) {
+    const struct panels *w = &p->w->panels;
+    int64_t n_panels = (int64_t)(SMALL_BYTES / w->panel_bytes);
+    if (n_panels < 1) n_panels = 1;
+    for (int64_t at = begin; at < end; at += n_panels)
+        for (int64_t i = 0; i < g->n_tiles; i++) {
+            const struct tile tile = tile_at(g, i);
+            g->k->multiply(w, at, at + n_panels < end ? at + n_panels : end, 0, g->cols, &tile, p->bias,
+                           p->y + tile_begin(g, i) * p->y_stride, p->y_stride);
+        }
+}
+
+static int64_t panel_pairs(const struct group *g, int i) {
+    return (g->products[i].w->rows + 2 * g->k->lanes - 1) / (2 * g->k->lanes);
+}
+
+/* The pairs of panels of all matrices in one row, an even share for each thread. */
+static void multiply_share(void *argument, int thread, int n_threads) {
+    const struct group *g = argument;
+    int64_t all = 0, begin, end, first = 0;
+    for (int i = 0; i < g->n_products; i++) all += panel_pairs(g, i);
+    pool_share(all, 1, thread, n_threads, &begin, &end);
+    for (int i = 0; i < g->n_products; i++) {
+        const int64_t n = panel_pairs(g, i), n_panels = (g->products[i].w->rows + g->k->lanes - 1) / g->k->lanes;
+        const int64_t from = begin > first ? begin - first : 0, to = end < first + n ? end - first : n;
+        const int64_t to_panel = 2 * to < n_panels ? 2 * to : n_panels;
+        if (from < to) {
+            if (format_is_float(g->format))
+                multiply_float(g, &g->products[i], 2 * from, to_panel);
+            else
+                multiply_small(g, &g->products[i], 2 * from, to_panel);
+        }
+        first += n;
+    }
+}
+
+static status run_group(struct group *g, struct pool *pool, struct matmul_scratch *scratch) {
+    const bool floats = format_is_float(g->format);
+    const int width = floats ? g->k->n_tile_float : g->k->n_tile_small;
+    g->n_tiles = (g->n + width - 1) / width;
+    if (!(floats && g->n == 1)) {
+        TRY(scratch_grow(scratch, g->n, token_bytes(g->format, g->cols)));
+        g->room = scratch->memory;
+        if (g->n_tiles == 1)
+            prepare_tiles(g, 0, 1);
+        else
+            pool_run(pool, prepare_tiles, g);
+    }
+    pool_run(pool, multiply_share, g);
+    return UTTER_OK;
+}
+
+/* Whether x is prepared alike for both. */
+static bool same_preparation(enum format a, enum format b) {
+    return a == b || (format_is_float(a) && format_is_float(b));
+}
+
+status matmul_group(const struct kernels *k, struct pool *pool, struct matmul_scratch *scratch,
+                    const struct product *products, int n_products, const float *x, int64_t x_stride, int64_t n) {
+    if (n <= 0) return UTTER_OK;
+    for (int i = 0, next; i < n_products; i = next) {
+        const struct packed *w = products[i].w;
+        struct group g = {.k = k,
+                          .products = products + i,
+                          .format = w->panels.format,
+                          .cols = w->cols,
+                          .x = x,
+                          .x_stride = x_stride,
+                          .n = n};
+        for (next = i + 1; next < n_products; next++)
+            if (!same_preparation(products[next].w->panels.format, g.format)) break;
+        g.n_products = next - i;
+        TRY(run_group(&g, pool, scratch));
+    }
+    return UTTER_OK;
+}
+
+status matmul(const struct kernels *k, struct pool *pool, struct matmul_scratch *scratch, const struct packed *w,
+              const float *x, int64_t x_stride, int64_t n, const float *bias, float *y, int64_t y_stride) {
+    const struct product product = {w, bias, y, y_stride};
+    return matmul_group(k, pool, scratch, &product, 1, x, x_stride, n);
+}

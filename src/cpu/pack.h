@@ -1,0 +1,18 @@
+/* Weights from blocks, as they stand in files, into panels. */
+#ifndef UTTER_CPU_PACK_H
+#define UTTER_CPU_PACK_H
+
+#include "cpu/kernels.h"
+#include "gguf/gguf.h"
+
+/* The panel format of a block type. */
+enum format pack_format(block_type type);
+
+/* Bytes of a panel of `cols` columns. */
+size_t pack_panel_bytes(enum format format, int lanes, int64_t cols);
+
+/* Panel `panel` of the matrix made of rows[n_rows] of m (NULL: all) into dst[pack_panel_bytes], which is zeroed. */
+void pack_panel(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows, int64_t panel,
+                uint8_t *dst);
+
+#endif
