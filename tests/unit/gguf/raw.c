@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fixtures/visit.h"
-
 void raw_number(struct raw *r, const char *what, int width, uint64_t value) {
     if (r->n_fields < RAW_MAX_FIELDS) r->fields[r->n_fields++] = (struct raw_field){r->bytes.len, width, what};
     str_append(&r->bytes, (const char *)&value, (size_t)width);
@@ -108,19 +106,4 @@ size_t raw_find(const struct raw *r, const char *what, int n) {
     for (int i = 0; i < r->n_fields; i++)
         if (strcmp(r->fields[i].what, what) == 0 && n-- == 0) return r->fields[i].at;
     abort();  // the test asks for what is not there
-}
-
-status raw_open_and_visit(const void *data, size_t size) {
-    void *copy = malloc(size ? size : 1);
-    if (!copy) return fail_memory(size, "a test");
-    memcpy(copy, data, size);
-    struct gguf *g;
-    status s = gguf_open_memory(copy, size, "sample", &g);
-    if (s == UTTER_OK) {
-        volatile uint64_t sum = visit_gguf(g);
-        (void)sum;
-        gguf_close(g);
-    }
-    free(copy);
-    return s;
 }

@@ -33,8 +33,4 @@ size_t raw_sample(struct raw *r, uint32_t version);
 /* The field called `what`, the n-th of that name. */
 size_t raw_find(const struct raw *r, const char *what, int n);
 
-/* Opens a copy of size bytes that lies in memory of exactly that size, so that a checker of memory sees any read beyond
-   it; visits everything in it when it opens. */
-status raw_open_and_visit(const void *data, size_t size);
-
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fixtures/visit.h"
 #include "raw.h"
 
 static struct raw sample;
@@ -13,7 +14,7 @@ static size_t data_start;
 static int setup(void **state) {
     (void)state;
     data_start = raw_sample(&sample, 3);
-    return str_status(&sample.bytes) == UTTER_OK && raw_open_and_visit(sample.bytes.data, sample.bytes.len) == UTTER_OK
+    return str_status(&sample.bytes) == UTTER_OK && visit_gguf_bytes(sample.bytes.data, sample.bytes.len) == UTTER_OK
                ? 0
                : 1;
 }
@@ -86,7 +87,7 @@ static void test_each_field_to_each_extreme(void **state) {
         for (size_t j = 0; j < sizeof values / sizeof *values; j++) {
             memcpy(bytes, sample.bytes.data, size);
             memcpy(bytes + f->at, &values[j], (size_t)f->width);
-            status s = raw_open_and_visit(bytes, size);
+            status s = visit_gguf_bytes(bytes, size);
             if (s == UTTER_OK) {
                 n_taken++;
                 continue;
@@ -111,7 +112,7 @@ static void test_each_byte(void **state) {
     for (size_t i = 0; i < data_start; i++)
         for (size_t j = 0; j < sizeof masks; j++) {
             bytes[i] = (char)(sample.bytes.data[i] ^ masks[j]);
-            raw_open_and_visit(bytes, sample.bytes.len);
+            visit_gguf_bytes(bytes, sample.bytes.len);
             bytes[i] = sample.bytes.data[i];
         }
     free(bytes);
@@ -120,7 +121,7 @@ static void test_each_byte(void **state) {
 static void test_cut_off_anywhere(void **state) {
     (void)state;
     for (size_t n = 0; n < sample.bytes.len; n++) {
-        status s = raw_open_and_visit(sample.bytes.data, n);
+        status s = visit_gguf_bytes(sample.bytes.data, n);
         if (s != UTTER_FORMAT) fail_msg("cut off after %zu bytes: %s", n, status_name(s));
     }
 }
@@ -185,7 +186,7 @@ static void test_sentences(void **state) {
             if (sample.fields[j].at == at) width = sample.fields[j].width;
         memcpy(bytes, sample.bytes.data, sample.bytes.len);
         memcpy(bytes + at, &c->value, (size_t)width);
-        status s = raw_open_and_visit(bytes, sample.bytes.len);
+        status s = visit_gguf_bytes(bytes, sample.bytes.len);
         if (s != c->status || !strstr(fail_message(), c->sentence))
             fail_msg("%s %d = %llu: %s: %s\n  wanted: %s", c->field, c->n, (unsigned long long)c->value, status_name(s),
                      fail_message(), c->sentence);
@@ -194,7 +195,7 @@ static void test_sentences(void **state) {
 }
 
 static void assert_sentence(struct raw *r, const char *sentence) {
-    status s = raw_open_and_visit(r->bytes.data, r->bytes.len);
+    status s = visit_gguf_bytes(r->bytes.data, r->bytes.len);
     if (s != UTTER_FORMAT || !strstr(fail_message(), sentence))
         fail_msg("%s: %s\n  wanted: %s", status_name(s), fail_message(), sentence);
     str_free(&r->bytes);
@@ -243,14 +244,9 @@ static void test_alignment_of_another_kind(void **state) {
 
 static void test_not_gguf(void **state) {
     (void)state;
-    static const char *const texts[] = {"",
-                                        "G",
-                                        "GGU",
-                                        "GGML is older",
-                                        "{\"json\": true, \"length\": 1}",
-                                        "\177ELF"};
+    static const char *const texts[] = {"", "G", "GGU", "GGML is older", "{\"json\": true, \"length\": 1}", "\177ELF"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        assert_int_equal(raw_open_and_visit(texts[i], strlen(texts[i])), UTTER_FORMAT);
+        assert_int_equal(visit_gguf_bytes(texts[i], strlen(texts[i])), UTTER_FORMAT);
         assert_non_null(strstr(fail_message(), "sample is not a GGUF file"));
     }
 }
