@@ -1,38 +1,15 @@
 #include "backbone/sampler.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "backbone/sampler_state.h"
 #include "base/memory.h"
 
 enum {
     INSERTION_MAX = 128,  // up to so many candidates a sorted list beats a radix sort
-    MT_WORDS = 624,
     MT_SHIFT = 397,
-};
-
-struct mt19937 {
-    uint32_t word[MT_WORDS];
-    int next;
-};
-
-struct sampler {
-    struct sampling settings;
-    bool penalties;
-    bool sorts_all;  // top-k is off, or too large for a list kept sorted
-    float log_min_p;
-    int n_logits;
-    struct mt19937 random;
-
-    int32_t history[SAMPLER_HISTORY];  // indices drawn last, as a ring
-    int64_t n_drawn;
-
-    float *penalised;              // [n_logits]; NULL when there are no penalties
-    struct candidate *candidates;  // [n_candidates] in use, likeliest first
-    struct candidate *scratch;     // room to sort in; NULL where nothing is
-    int n_candidates;
 };
 
 struct sampling sampling_neutts(void) {
