@@ -46,7 +46,8 @@ static inline size_t block_row_bytes(block_type type, int64_t n) {
 void dequantize_row(block_type type, const void *src, float *dst, int64_t n);
 
 /* src: float [n]; dst: room for block_row_bytes. Types F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1, bit for bit as
-   llama.cpp's reference quantiser; UTTER_UNSUPPORTED for the K types. */
+   llama.cpp's reference quantiser. UTTER_UNSUPPORTED for the K types; UTTER_INVALID for a weight that is not finite, or
+   beyond 65504 where the type keeps weights, scales or minimums in half precision. */
 status quantize_row(block_type type, const float *src, void *dst, int64_t n);
 
 float f16_to_f32(uint16_t h);

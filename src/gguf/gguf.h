@@ -39,8 +39,8 @@ struct gguf_array {
     const struct gguf_string *strings; // [n] when type is GGUF_STRING, else NULL
 };
 
-/* Opens the file at `path`, or the file that lies in memory at data[size] (which must outlive the result and is
-   called `label` in messages). */
+/* Opens the file at `path`, or the file that lies in memory at data[size] (at an address that is a multiple of 8; it must
+   outlive the result and is called `label` in messages). */
 status gguf_open(const char *path, struct gguf **out);
 status gguf_open_memory(const void *data, size_t size, const char *label, struct gguf **out);
 void gguf_close(struct gguf *g);
