@@ -69,9 +69,7 @@ static const char no_device[] = "there is no sound device to play on; write a fi
 static status open_stream(struct player *p) {
     PaStreamParameters parameters = {
         .device = Pa_GetDefaultOutputDevice(), .channelCount = 1, .sampleFormat = paFloat32};
-    if (parameters.device == paDeviceUnavailable)
-        return fail(UTTER_DEVICE,
-                    "there is no sound device to play on; write a file with -o FILE, as in -o speech.wav");
+    if (parameters.device == paNoDevice) return fail(UTTER_DEVICE, "%s", no_device);
     parameters.suggestedLatency = Pa_GetDeviceInfo(parameters.device)->defaultHighOutputLatency;
     PaError e =
         Pa_OpenStream(&p->stream, NULL, &parameters, p->rate_hz, paFramesPerBufferUnspecified, paClipOff, callback, p);

@@ -56,6 +56,22 @@ static status open_listening(struct player **p) {
     return s;
 }
 
+// As the machine is, which may have a card or none.
+static void test_opens_or_says_why_not(void **state) {
+    (void)state;
+    unsetenv("ALSA_CONFIG_PATH");
+    struct player *p;
+    status s = open_listening(&p);
+    setenv("ALSA_CONFIG_PATH", config, 1);
+    assert_int_equal(size_of(chatter), 0);
+    if (s == UTTER_OK) {
+        player_close(p);
+        return;
+    }
+    assert_int_equal(s, UTTER_DEVICE);
+    assert_non_null(strstr(fail_message(), "-o FILE"));
+}
+
 static void test_no_device_is_one_sentence(void **state) {
     (void)state;
     write_config("# no card\n");
@@ -105,7 +121,8 @@ static void test_stop_ends_waiting(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plays_to_the_end), cmocka_unit_test(test_stop_ends_waiting),
+        cmocka_unit_test(test_plays_to_the_end),
+        cmocka_unit_test(test_opens_or_says_why_not), cmocka_unit_test(test_stop_ends_waiting),
         cmocka_unit_test(test_no_device_is_one_sentence),  // last: PortAudio may be left half started
     };
     return cmocka_run_group_tests_name("play", tests, setup, teardown);

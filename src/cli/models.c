@@ -1,0 +1,202 @@
+/* utter models: what models are, and making them. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "cli/json.h"
+#include "engine/plumbing.h"
+#include "models/convert.h"
+
+// ---- info ----
+
+static const struct manual info_manual = {
+    .usage = "[FILE] [options]",
+    .about = "Shows what a backbone or codec file is; without FILE, what is built in.\n",
+    .examples =
+        "  utter models info\n"
+        "  utter models info neutts-air-Q4_0.gguf\n"
+        "  utter models info --json neucodec.gguf\n",
+};
+
+static void print_value(const char *key, const json_t *value, int indent);
+
+static void print_members(const json_t *object, int indent) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value) print_value(key, value, indent);
+}
+
+static void print_value(const char *key, const json_t *value, int indent) {
+    if (json_is_object(value)) {
+        printf("%*s%s:\n", indent, "", key);
+        print_members(value, indent + 2);
+        return;
+    }
+    printf("%*s%-*s ", indent, "", 20 - indent, key);
+    if (json_is_array(value)) {
+        for (size_t i = 0; i < json_array_size(value); i++)
+            printf("%s%s", i ? ", " : "", json_string_value(json_array_get(value, i)));
+        putchar('\n');
+    } else if (json_is_string(value))
+        printf("%s\n", json_string_value(value));
+    else if (json_is_real(value))
+        printf("%g\n", json_real_value(value));
+    else
+        printf("%lld\n", (long long)json_integer_value(value));
+}
+
+// *out: a new object, for the model at path (NULL: built in).
+static status load_info(const char *path, json_t **out) {
+    struct str text = {0};
+    status s = plumb_model_info(path, &text);
+    json_error_t error;
+    *out = s == UTTER_OK ? json_loads(str_text(&text), 0, &error) : NULL;
+    str_free(&text);
+    if (s == UTTER_OK && !*out) s = fail(UTTER_INTERNAL, "the description of the model cannot be read: %s", error.text);
+    return s;
+}
+
+static int models_info(int argc, char **argv) {
+    bool json = false;
+    const struct option options[] = {{"json", 0, OPTION_FLAG, &json, NULL, "print a JSON object", 0, 0}};
+    int n_rest, exit_code;
+    if (!command_begin(&info_manual, options, 1, argc, argv, &n_rest, &exit_code)) return exit_code;
+    if (n_rest > 1) {
+        fail(UTTER_INVALID, "one file at a time; \"%s\" is one too many", argv[2]);
+        return command_usage(argv[0]);
+    }
+    json_t *info;
+    status s = load_info(n_rest ? argv[1] : NULL, &info);
+    if (s == UTTER_OK && !json) print_members(info, 0);
+    if (s == UTTER_OK && json) json_print(json_incref(info), stdout);
+    json_decref(info);
+    return command_end(argv[0], s);
+}
+
+// ---- list ----
+
+static const struct manual list_manual = {
+    .usage = "[FOLDER] [options]",
+    .about = "Lists the built-in model and codec, and the GGUF files in FOLDER, each with what it is.\n",
+    .examples =
+        "  utter models list\n"
+        "  utter models list ~/models\n"
+        "  utter models list --json .\n",
+};
+
+static void list_one(json_t *list, const char *file, json_t *info) {
+    json_t *entry = json_pack(
+        "{s:o, s:s?, s:s?, s:O?, s:I}", "file", json_text(file), "kind",
+        json_string_value(json_object_get(info, "kind")), "name", json_string_value(json_object_get(info, "name")),
+        "architecture", json_object_get(info, "architecture"), "bytes",
+        (json_int_t)json_integer_value(json_object_get(json_object_get(info, "tensors"), "bytes")));
+    json_array_append_new(list, entry);
+}
+
+static status list_built_in(json_t *list) {
+    json_t *info;
+    TRY(load_info(NULL, &info));
+    list_one(list, NULL, info);
+    if (json_object_get(info, "codec")) list_one(list, NULL, json_object_get(info, "codec"));
+    json_decref(info);
+    return UTTER_OK;
+}
+
+static int is_gguf(const struct dirent *e) {
+    size_t len = strlen(e->d_name);
+    return len > 5 && strcmp(e->d_name + len - 5, ".gguf") == 0;
+}
+
+// A file that is no model of ours is listed with the reason.
+static status list_folder(json_t *list, const char *folder) {
+    struct dirent **entries;
+    int n = scandir(folder, &entries, is_gguf, alphasort);
+    if (n < 0) return fail(UTTER_IO, "cannot read the folder %s: %s", folder, strerror(errno));
+    for (int i = 0; i < n; i++) {
+        struct str path = {0};
+        str_printf(&path, "%s/%s", folder, entries[i]->d_name);
+        json_t *info;
+        if (load_info(str_text(&path), &info) == UTTER_OK)
+            list_one(list, str_text(&path), info);
+        else
+            json_array_append_new(
+                list, json_pack("{s:o, s:o}", "file", json_text(str_text(&path)), "error", json_text(fail_message())));
+        json_decref(info);
+        str_free(&path);
+        free(entries[i]);
+    }
+    free(entries);
+    return UTTER_OK;
+}
+
+static const char *text_of(const json_t *entry, const char *key, const char *otherwise) {
+    const char *text = json_string_value(json_object_get(entry, key));
+    return text ? text : otherwise;
+}
+
+static void print_list(const json_t *list) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *e = json_array_get(list, i);
+        const char *error = text_of(e, "error", NULL);
+        if (error)
+            printf("%-32s cannot be used: %s\n", text_of(e, "file", ""), error);
+        else
+            printf("%-32s %-9s %-24s %7.1f MB\n", text_of(e, "file", "(built in)"), text_of(e, "kind", ""),
+                   text_of(e, "name", ""), (double)json_integer_value(json_object_get(e, "bytes")) / 1e6);
+    }
+}
+
+static int models_list(int argc, char **argv) {
+    bool json = false;
+    const struct option options[] = {{"json", 0, OPTION_FLAG, &json, NULL, "print a JSON array", 0, 0}};
+    int n_rest, exit_code;
+    if (!command_begin(&list_manual, options, 1, argc, argv, &n_rest, &exit_code)) return exit_code;
+    json_t *list = json_array();
+    status s = list_built_in(list);
+    for (int i = 1; s == UTTER_OK && i <= n_rest; i++) s = list_folder(list, argv[i]);
+    if (s == UTTER_OK && !json) print_list(list);
+    if (s == UTTER_OK && json) json_print(json_incref(list), stdout);
+    json_decref(list);
+    return command_end(argv[0], s);
+}
+
+// ---- convert ----
+
+static const struct manual convert_manual = {
+    .usage = "IN OUT [options]",
+    .about =
+        "Makes a GGUF file of a model in safetensors: a NeuCodec, or a backbone that carries its\n"
+        "GGUF metadata with it.\n",
+    .examples =
+        "  utter models convert neucodec.safetensors neucodec.gguf\n"
+        "  utter models convert voice.safetensors voice-q8_0.gguf --type q8_0\n",
+};
+
+static int models_convert(int argc, char **argv) {
+    const char *type_name = "f16";
+    const struct option options[] = {{"type", 0, OPTION_TEXT, &type_name, "TYPE",
+                                      "matrices become f32, f16, bf16, q8_0, q4_0, q4_1, q5_0 or\nq5_1; default: f16",
+                                      0, 0}};
+    int n_rest, exit_code;
+    if (!command_begin(&convert_manual, options, 1, argc, argv, &n_rest, &exit_code)) return exit_code;
+    block_type type;
+    if (n_rest != 2)
+        fail(UTTER_INVALID, "two files are wanted, IN and OUT; %d given", n_rest);
+    else if (!block_type_by_name(type_name, &type))
+        fail(UTTER_INVALID, "--type: there is no type %s", type_name);
+    else
+        return command_end(argv[0], convert_safetensors(argv[1], argv[2], type));
+    return command_usage(argv[0]);
+}
+
+int command_models(int argc, char **argv) {
+    static const struct command commands[] = {
+        {"list", "list the built-in model and those in a folder", models_list},
+        {"info", "show what a model file is", models_info},
+        {"convert", "make GGUF of safetensors", models_convert},
+    };
+    return command_dispatch("utter models", commands, sizeof commands / sizeof *commands, argc, argv,
+                            "utter models --help lists what there is");
+}
