@@ -1,6 +1,13 @@
 /* What the language model is: hyperparameters, weights, vocabulary, prompt format, sampling defaults. No arithmetic:
    the devices compute. All of it comes from the file's metadata; no geometry is a constant in code.
 
+   Beyond what llama.cpp reads, a file may say
+     utter.prompt                template, see prompt.h
+     utter.language              "en-us", ...
+     utter.sampling.temperature, .top_k, .top_p, .min_p
+     neuphonic.input_format      "phonemes" or "BPE"; where it is missing the chat template tells
+     neuphonic.supported_emotions
+
    Shapes below: E = n_embd, H = n_heads, G = n_kv_heads, D = head_dim, F = n_ffn, V = n_vocab. */
 #ifndef UTTER_BACKBONE_BACKBONE_H
 #define UTTER_BACKBONE_BACKBONE_H

@@ -45,19 +45,16 @@ bool metadata_has(const struct gguf *g, const char *key) {
 }
 
 static status load_codes(struct backbone *b) {
-    char text[32];
     int32_t n_vocab = tokenizer_n_vocab(b->tokenizer);
-    for (int32_t n = 0; n < n_vocab; n++, b->n_codes++) {
-        snprintf(text, sizeof text, "<|speech_%d|>", n);
-        if (tokenizer_find(b->tokenizer, text) < 0) break;
+    TRY(alloc_for(&b->code_token, (size_t)n_vocab, sizeof *b->code_token, "the table of speech tokens"));
+    while (b->n_codes < n_vocab) {
+        char text[32];
+        snprintf(text, sizeof text, "<|speech_%d|>", b->n_codes);
+        int32_t id = tokenizer_find(b->tokenizer, text);
+        if (id < 0) break;
+        b->code_token[b->n_codes++] = id;
     }
     b->end_token = tokenizer_find(b->tokenizer, "<|SPEECH_GENERATION_END|>");
-    if (b->n_codes == 0) return UTTER_OK;
-    TRY(alloc_for(&b->code_token, (size_t)b->n_codes, sizeof *b->code_token, "the table of speech tokens"));
-    for (int n = 0; n < b->n_codes; n++) {
-        snprintf(text, sizeof text, "<|speech_%d|>", n);
-        b->code_token[n] = tokenizer_find(b->tokenizer, text);
-    }
     return UTTER_OK;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backbone/backbone.h"
+#include "backbone/prompt.h"
 #include "base/memory.h"
 #include "fixtures/folder.h"
 #include "fixtures/tiny.h"
@@ -321,6 +322,33 @@ static void test_a_model_without_speech(void **state) {
     backbone_free(b);
 }
 
+static void test_a_model_with_voices_of_its_own(void **state) {
+    (void)state;
+    struct made m = {
+        .change = {TEXT, .key = "utter.prompt",
+                   .text = "<|TEXT_PROMPT_START|>{text}<|TEXT_PROMPT_END|>{voice}<|SPEECH_GENERATION_START|>"}};
+    struct backbone *b = loaded(&m);
+    assert_ok(backbone_check_speech(b));
+    struct prompt_parts parts = {.ref = "ignored", .text = "abb<|SAD|>", .voice = "<|VOICE_x|>", .emotion = "neutral"};
+    struct token_list ids = {0};
+    const int32_t want[] = {6, 2, 1, 7, 11, 8};
+    assert_ok(prompt_encode(b, &parts, &ids));
+    assert_int_equal(ids.n, 6);
+    assert_memory_equal(ids.ids, want, sizeof want);
+    token_list_free(&ids);
+    const struct {
+        const char *voice, *emotion, *word;
+    } bad[] = {
+        {"", NULL, "voices of its own"}, {"<|VOICE_y|>", NULL, "<|VOICE_y|>"}, {"<|VOICE_x|>", "sad", "emotion"}};
+    for (int i = 0; i < 3; i++) {
+        parts.voice = bad[i].voice;
+        parts.emotion = bad[i].emotion;
+        assert_int_equal(prompt_encode(b, &parts, &ids), UTTER_INVALID);
+        assert_non_null(strstr(fail_message(), bad[i].word));
+    }
+    backbone_free(b);
+}
+
 static void test_refused_metadata(void **state) {
     (void)state;
     refused_change((struct change){DROP, .key = "general.architecture"}, UTTER_FORMAT, "general.architecture");
@@ -416,8 +444,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_tiny_models),        cmocka_unit_test(test_what_may_be_left_out),
         cmocka_unit_test(test_settings_from_metadata), cmocka_unit_test(test_input_format),
-        cmocka_unit_test(test_a_model_without_speech), cmocka_unit_test(test_refused_metadata),
-        cmocka_unit_test(test_refused_tensors),
+        cmocka_unit_test(test_a_model_without_speech), cmocka_unit_test(test_a_model_with_voices_of_its_own),
+        cmocka_unit_test(test_refused_metadata),       cmocka_unit_test(test_refused_tensors),
     };
     return cmocka_run_group_tests_name("backbone", tests, NULL, teardown);
 }

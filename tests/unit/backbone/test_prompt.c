@@ -220,7 +220,7 @@ static void test_text_of_bpe_models(void **state) {
     PREPARED("\u201cStop!\u201d \u2018said\u2019 she", "\"Stop!\" 'said' she");
     PREPARED("  a\u00a0\u2003b\nc  ", "a b c");
     PREPARED("\ufb01n\u2026 cafe\u0301 \u2460", "fin... caf\u00e9 1");  // NFKC
-    PREPARED("a\xff\xc3 b\0 c", "a b c");                                     // no UTF-8, a NUL
+    PREPARED("a\xff\xc3 b\0 c", "a b c");                               // no UTF-8, a NUL
 #undef PREPARED
 }
 
