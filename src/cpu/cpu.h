@@ -5,8 +5,8 @@
 #include "engine/device.h"
 
 struct cpu_options {
-    int n_threads;       // 0: one for each core this process may use
-    const char *kernels; // "auto", "portable", "avx2", "avx512"; NULL: "auto"
+    int n_threads;        // 0: one for each core this process may use
+    const char *kernels;  // "auto", "portable", "avx2", "avx512"; NULL: "auto"
 };
 
 /* A kernel set that this processor cannot run is refused, with what it lacks and what there is. */

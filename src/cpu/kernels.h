@@ -26,7 +26,7 @@ enum format {
     FORMAT_Q8H,  // 8 bits, scales F32 [2][lanes] for 16 columns each: Q6_K
 };
 
-enum { BLOCK = 32, TILE_MAX = 16 };
+enum { BLOCK = 32, TILE_MAX = 16, TILE_QUERIES = 8 };
 
 /* Activations are rounded to -127..127 by the largest magnitude of their block. One so small that it counts for nothing
    gives zeros; a NaN or an infinity makes the scale NaN, so that it is seen at the end. */
@@ -121,7 +121,7 @@ static inline int64_t key_index(int lanes, int head_dim, int64_t at, int d) {
 }
 
 /* Floats that attention.scores needs. */
-static inline int64_t attention_room(int lanes, int n_keys) { return TILE_MAX * round_up(n_keys, lanes); }
+static inline int64_t attention_room(int lanes, int n_keys) { return TILE_QUERIES * round_up(n_keys, lanes); }
 
 /* The set called `name` ("auto" or NULL: the best one), or a sentence that says what this processor lacks. */
 status kernels_find(const char *name, const struct kernels **out);

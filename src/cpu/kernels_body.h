@@ -129,10 +129,11 @@ INLINE void small_product(const int n, const enum format format, const struct pa
 #define ENTRY(FORMAT, N) [FORMAT][N] = FORMAT##_##N,
 
 #if TILE_FLOAT == 14
-#define FLOAT_TILES(DO, FORMAT)                                                                                     \
-    DO(FORMAT, 1)                                                                                                   \
-    DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6) DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) \
-        DO(FORMAT, 10) DO(FORMAT, 11) DO(FORMAT, 12) DO(FORMAT, 13) DO(FORMAT, 14)
+#define FLOAT_TILES(DO, FORMAT)                                                                                      \
+    DO(FORMAT, 1)                                                                                                    \
+    DO(FORMAT, 2)                                                                                                    \
+    DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6) DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) DO(FORMAT, 10) \
+        DO(FORMAT, 11) DO(FORMAT, 12) DO(FORMAT, 13) DO(FORMAT, 14)
 #elif TILE_FLOAT == 6
 #define FLOAT_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6)
 #else
@@ -144,11 +145,11 @@ INLINE void small_product(const int n, const enum format format, const struct pa
 #else
 #define SMALL_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4)
 #endif
-#define ALL_TILES(FLOAT, SMALL)                                                                     \
-    FLOAT_TILES(FLOAT, FORMAT_F32)                                                                  \
-    FLOAT_TILES(FLOAT, FORMAT_F16) FLOAT_TILES(FLOAT, FORMAT_BF16) SMALL_TILES(SMALL, FORMAT_Q4)    \
-        SMALL_TILES(SMALL, FORMAT_Q4M) SMALL_TILES(SMALL, FORMAT_Q8) SMALL_TILES(SMALL, FORMAT_Q8M) \
-            SMALL_TILES(SMALL, FORMAT_Q8H)
+#define ALL_TILES(FLOAT, SMALL)                                                                  \
+    FLOAT_TILES(FLOAT, FORMAT_F32)                                                               \
+    FLOAT_TILES(FLOAT, FORMAT_F16)                                                               \
+    FLOAT_TILES(FLOAT, FORMAT_BF16) SMALL_TILES(SMALL, FORMAT_Q4) SMALL_TILES(SMALL, FORMAT_Q4M) \
+        SMALL_TILES(SMALL, FORMAT_Q8) SMALL_TILES(SMALL, FORMAT_Q8M) SMALL_TILES(SMALL, FORMAT_Q8H)
 
 ALL_TILES(FLOAT_FUNCTION, SMALL_FUNCTION)
 
@@ -312,8 +313,6 @@ INLINE void attend_queries(const int n, const bool half, const struct attention 
     for (int t = 0; t < n; t++) weight[t] = soften(a->scores + t * stride, stride);
     mix_values(n, half, a, weight, out, stride);
 }
-
-enum { TILE_QUERIES = 8 };
 
 #define ATTEND_CASE(N)                      \
     case N:                                 \

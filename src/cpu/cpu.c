@@ -1,0 +1,105 @@
+#include "cpu/cpu.h"
+
+#include "base/memory.h"
+#include "base/str.h"
+#include "cpu/backbone.h"
+#include "cpu/codec.h"
+
+struct cpu {
+    struct device base;
+    const struct kernels *kernels;
+    struct pool *pool;
+    struct cpu_backbone *backbone;  // NULL until loaded
+    struct cpu_codec *codec;        // NULL until loaded
+    struct str description;
+};
+
+static struct cpu *cpu_of(struct device *d) { return (struct cpu *)d; }
+
+static status describe_anew(struct cpu *c) {
+    str_clear(&c->description);
+    str_printf(&c->description, "CPU (%s kernels, %d thread%s", c->kernels->name, pool_n_threads(c->pool),
+               pool_n_threads(c->pool) == 1 ? "" : "s");
+    const size_t mib = 1 << 20;
+    if (c->backbone) str_printf(&c->description, ", backbone %zu MiB", cpu_backbone_bytes(c->backbone) / mib);
+    if (c->codec) str_printf(&c->description, ", codec %zu MiB", cpu_codec_bytes(c->codec) / mib);
+    str_putc(&c->description, ')');
+    return str_status(&c->description);
+}
+
+static status load_backbone(struct device *d, const struct backbone *b, bool speech_only, int n_slots, int n_ctx) {
+    struct cpu *c = cpu_of(d);
+    if (c->backbone) return fail(UTTER_INTERNAL, "the CPU device has a backbone already");
+    TRY(cpu_backbone_new(b, speech_only, n_slots, n_ctx, c->kernels, c->pool, &c->backbone));
+    return describe_anew(c);
+}
+
+static status load_codec(struct device *d, const struct codec *codec) {
+    struct cpu *c = cpu_of(d);
+    if (c->codec) return fail(UTTER_INTERNAL, "the CPU device has a codec already");
+    TRY(cpu_codec_new(codec, c->kernels, c->pool, &c->codec));
+    return describe_anew(c);
+}
+
+static status no_backbone(void) { return fail(UTTER_INTERNAL, "the CPU device has no backbone yet"); }
+
+static void reset(struct device *d, int slot) {
+    if (cpu_of(d)->backbone) cpu_backbone_reset(cpu_of(d)->backbone, slot);
+}
+
+static status prefill(struct device *d, int slot, const int32_t *tokens, int n, float *logits, int64_t deadline) {
+    struct cpu *c = cpu_of(d);
+    return c->backbone ? cpu_backbone_prefill(c->backbone, slot, tokens, n, logits, deadline) : no_backbone();
+}
+
+static status generate(struct device *d, struct generation *generations, int n, int steps, int64_t deadline) {
+    struct cpu *c = cpu_of(d);
+    return c->backbone ? cpu_backbone_generate(c->backbone, generations, n, steps, deadline) : no_backbone();
+}
+
+static status synthesize(struct device *d, const int32_t *codes, int n, float *pcm, int64_t deadline) {
+    struct cpu *c = cpu_of(d);
+    if (!c->codec) return fail(UTTER_INTERNAL, "the CPU device has no codec yet");
+    return cpu_codec_decode(c->codec, codes, n, pcm, deadline);
+}
+
+static const char *describe(const struct device *d) { return str_text(&((const struct cpu *)d)->description); }
+
+static void close_cpu(struct device *d) {
+    struct cpu *c = cpu_of(d);
+    cpu_backbone_free(c->backbone);
+    cpu_codec_free(c->codec);
+    pool_free(c->pool);
+    str_free(&c->description);
+    free_aligned(c);
+}
+
+static const struct device_ops ops = {
+    .load_backbone = load_backbone,
+    .load_codec = load_codec,
+    .reset = reset,
+    .prefill = prefill,
+    .generate = generate,
+    .synthesize = synthesize,
+    .describe = describe,
+    .close = close_cpu,
+};
+
+status cpu_open(const struct cpu_options *options, const struct log *log, struct device **out) {
+    *out = NULL;
+    const struct kernels *kernels;
+    TRY(kernels_find(options->kernels, &kernels));
+    struct cpu *c;
+    TRY(alloc_for(&c, 1, sizeof *c, "the CPU device"));
+    c->base.ops = &ops;
+    c->kernels = kernels;
+    status s = pool_new(options->n_threads, &c->pool);
+    if (s == UTTER_OK) s = describe_anew(c);
+    if (s != UTTER_OK) {
+        close_cpu(&c->base);
+        return s;
+    }
+    log_say(log, UTTER_LOG_DEBUG, "%s", describe(&c->base));
+    *out = &c->base;
+    return UTTER_OK;
+}
