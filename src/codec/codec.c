@@ -8,7 +8,7 @@
 #include "base/memory.h"
 
 /* Bounds that no real codec comes near; they keep every product of sizes far from overflow. */
-enum { MAX_WIDTH = 1 << 16, MAX_BLOCKS = 512, MAX_TAPS = 63, MAX_FFT = 1 << 16, MAX_LEVELS = 4096 };
+enum { MAX_WIDTH = 1 << 16, MAX_BLOCKS = 512, MAX_TAPS = 63, MAX_FFT = 1 << 16, MAX_LEVELS = 1 << 16 };
 
 static const char *const resnet_names[CODEC_RESNETS] = {"prior_net.0", "prior_net.1", "post_net.0", "post_net.1"};
 
