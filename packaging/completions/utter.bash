@@ -1,0 +1,55 @@
+# bash completion for utter
+
+_utter() {
+    local word=$2 before=$3 i command= verb=
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+            -*) ;;
+            *)
+                if [[ -z $command ]]; then command=${COMP_WORDS[i]}; else verb=${COMP_WORDS[i]}; break; fi
+                ;;
+        esac
+    done
+
+    local words= files=
+    local device="--threads --kernels --device" sampling="--seed --temperature --top-k --top-p --min-p"
+    case $before in
+        --kernels) words="auto portable avx2 avx512" ;;
+        --device) words="auto cpu" ;;
+        --type) words="f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1" ;;
+        --lang) words="en-us en-gb de fr-fr es" ;;
+        --voice) words=$(utter voices list 2>/dev/null | cut -d' ' -f1) ;;
+        --model | -m | --codec | --voice-file | --file | -f | --output | -o | --tokens) files=1 ;;
+        --seed | --temperature | --top-k | --top-p | --min-p | --retries | --first-frames | --threads | --emotion | --count | -n | --reference) return ;;
+        *)
+            case $command in
+                '') words="say voices models sentences normalize phonemes tokens logits generate codec help --help --version" ;;
+                help) words="say voices models sentences normalize phonemes tokens logits generate codec" ;;
+                say) words="--output --file --voice --voice-file --lang --emotion --raw --stream --first-frames $sampling
+                    --retries --model --codec $device --json --verbose --quiet --help" ;;
+                voices) words="--model --codec --voice-file --json --help"; [[ $verb ]] || words="list --help" ;;
+                models)
+                    case $verb in
+                        '') words="list info convert --help" ;;
+                        convert) words="--type --help" files=1 ;;
+                        *) words="--json --help" files=1 ;;
+                    esac
+                    ;;
+                sentences) words="--lang --raw --json --help" ;;
+                normalize) words="--lang --help" ;;
+                phonemes) words="--lang --raw --help" ;;
+                tokens) words="--model --help" ;;
+                logits) words="--model --tokens --output $device --help" ;;
+                generate) words="--model --tokens --count --greedy $sampling --through-end --output $device --json --help" ;;
+                codec) words="--output --codec --stream --reference $device --help" files=1; [[ $verb ]] || words="decode --help" files= ;;
+            esac
+            ;;
+    esac
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+    if [[ $files && $word != -* ]]; then
+        compopt -o filenames 2>/dev/null
+        COMPREPLY+=($(compgen -f -- "$word"))
+    fi
+}
+complete -F _utter utter

@@ -1,0 +1,60 @@
+# fish completion for utter
+
+set -l commands say voices models sentences normalize phonemes tokens logits generate codec help
+set -l no_command "not __fish_seen_subcommand_from $commands"
+
+complete -c utter -f
+complete -c utter -n "$no_command" -l version -d "print the version"
+complete -c utter -s h -l help -d "show help"
+complete -c utter -n "$no_command" -a say -d "speak a text"
+complete -c utter -n "$no_command" -a voices -d "list the voices"
+complete -c utter -n "$no_command" -a models -d "list, describe and convert models"
+complete -c utter -n "$no_command" -a sentences -d "split a text into sentences"
+complete -c utter -n "$no_command" -a normalize -d "write a text out as it is spoken"
+complete -c utter -n "$no_command" -a phonemes -d "turn a text into phonemes"
+complete -c utter -n "$no_command" -a tokens -d "turn a text into token ids"
+complete -c utter -n "$no_command" -a logits -d "run a backbone over token ids"
+complete -c utter -n "$no_command" -a generate -d "continue a list of token ids"
+complete -c utter -n "$no_command" -a codec -d "turn speech codes into sound"
+complete -c utter -n "$no_command" -a help -d "explain a command"
+
+complete -c utter -n "__fish_seen_subcommand_from voices; and not __fish_seen_subcommand_from list" -a list
+complete -c utter -n "__fish_seen_subcommand_from models; and not __fish_seen_subcommand_from list info convert" -a "list info convert"
+complete -c utter -n "__fish_seen_subcommand_from codec; and not __fish_seen_subcommand_from decode" -a decode
+complete -c utter -n "__fish_seen_subcommand_from list info convert decode" -F
+
+# The options, each for the commands that know it.
+function __utter_option
+    set -l commands $argv[1]
+    complete -c utter -n "__fish_seen_subcommand_from $commands" $argv[2..-1]
+end
+__utter_option "say logits generate decode" -s o -l output -r -F -d "file to write"
+__utter_option "say" -s f -l file -r -F -d "text to read"
+__utter_option "say" -l voice -x -a "(utter voices list 2>/dev/null | string replace -r ' .*' '')" -d voice
+__utter_option "say voices" -l voice-file -r -F -d "voice to load"
+__utter_option "say sentences normalize phonemes" -l lang -x -a "en-us en-gb de fr-fr es" -d language
+__utter_option "say" -l emotion -x -d emotion
+__utter_option "say sentences phonemes" -l raw -d "leave the text as it is"
+__utter_option "say decode" -l stream -d "in pieces"
+__utter_option "say" -l first-frames -x -d "frames of the first piece"
+__utter_option "say generate" -l seed -x -d "seed of the random choices"
+__utter_option "say generate" -l temperature -x -d "0 is greedy"
+__utter_option "say generate" -l top-k -x -d "of the K likeliest"
+__utter_option "say generate" -l top-p -x -d "of those that make up P"
+__utter_option "say generate" -l min-p -x -d "of those P times as likely as the first"
+__utter_option "say" -l retries -x -d "new attempts"
+__utter_option "say voices tokens logits generate" -s m -l model -r -F -d backbone
+__utter_option "say voices decode" -l codec -r -F -d codec
+__utter_option "say logits generate decode" -l threads -x -d "threads of the CPU"
+__utter_option "say logits generate decode" -l kernels -x -a "auto portable avx2 avx512" -d "kernel set"
+__utter_option "say logits generate decode" -l device -x -a "auto cpu" -d device
+__utter_option "logits generate" -l tokens -r -F -d "token ids"
+__utter_option "generate" -s n -l count -x -d "most tokens"
+__utter_option "generate" -l greedy -d "always the likeliest"
+__utter_option "generate" -l through-end -d "go on after the end"
+__utter_option "decode" -l reference -x -d "codes of the reference"
+__utter_option "convert" -l type -x -a "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1" -d "type of matrices"
+__utter_option "say voices list info sentences generate" -l json -d "print JSON"
+__utter_option "say" -s v -l verbose -d "say what is being done"
+__utter_option "say" -s q -l quiet -d "no progress and no warnings"
+functions -e __utter_option
