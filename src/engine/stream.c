@@ -228,7 +228,7 @@ static status emit(utter_stream *s, const float *pcm, int64_t n) {
     if (n == 0) return UTTER_OK;
     double pause_s = !s->paused_before || s->emitted ? 0 : s->paragraph_before ? PARAGRAPH_PAUSE_S : SENTENCE_PAUSE_S;
     int64_t pause = (int64_t)(pause_s * s->u->codec->config.sample_rate);
-    float *to;
+    float *to = NULL;
     TRY(ready_room(s, pause + n, &to));
     memset(to, 0, (size_t)pause * sizeof *to);
     memcpy(to + pause, pcm, (size_t)n * sizeof *to);
