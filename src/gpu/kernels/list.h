@@ -1,0 +1,22 @@
+/* Every kernel, by module: what the host looks up and the emulator runs. X(name, threads of a block). */
+#ifndef UTTER_GPU_KERNELS_LIST_H
+#define UTTER_GPU_KERNELS_LIST_H
+
+/* Block formats; each has a module of its own, loaded when a model has weights of it. X(name, block_type). */
+#define GPU_FORMATS(X)                                                                                  \
+    X(f32, BLOCK_F32)                                                                                   \
+    X(f16, BLOCK_F16)                                                                                   \
+    X(bf16, BLOCK_BF16) X(q4_0, BLOCK_Q4_0) X(q4_1, BLOCK_Q4_1) X(q5_0, BLOCK_Q5_0) X(q5_1, BLOCK_Q5_1) \
+        X(q8_0, BLOCK_Q8_0) X(q4_k, BLOCK_Q4_K) X(q5_k, BLOCK_Q5_K) X(q6_k, BLOCK_Q6_K)
+
+/* Kernels of a format's module; their names go on with _FORMAT. */
+#define GPU_FORMAT_KERNELS(X) X(embed, 256) X(matvec, 256) X(matmul_rows, 256) X(matmul_tile, 256)
+
+/* Kernels of the common module. */
+#define GPU_COMMON_KERNELS(X)                                                                                          \
+    X(norm_rows, 256)                                                                                                  \
+    X(gather_rows, 256)                                                                                                \
+    X(rope_store, 256) X(attention_cache, 256) X(attention_full, 256) X(swiglu, 256) X(sample, 512) X(fsq_values, 256) \
+        X(group_norm_silu, 512) X(spectrum, 256) X(overlap_add, 256)
+
+#endif
