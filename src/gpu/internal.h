@@ -1,0 +1,151 @@
+/* What the parts of the GPU device share. Functions marked "job" run on the worker's thread. */
+#ifndef UTTER_GPU_INTERNAL_H
+#define UTTER_GPU_INTERNAL_H
+
+#include "base/clock.h"
+#include "gpu/driver.h"
+#include "gpu/gpu.h"
+#include "gpu/kernels/args.h"
+#include "gpu/kernels/list.h"
+#include "gpu/worker.h"
+
+enum gpu_kernel {
+#define MEMBER(name, n_threads) KERNEL_##name,
+    GPU_COMMON_KERNELS(MEMBER)
+#undef MEMBER
+        N_KERNELS
+};
+
+enum gpu_format {
+#define MEMBER(name, type) GPU_FORMAT_##name,
+    GPU_FORMATS(MEMBER)
+#undef MEMBER
+        N_GPU_FORMATS
+};
+
+enum gpu_format_kernel {
+#define MEMBER(name, n_threads) FORMAT_KERNEL_##name,
+    GPU_FORMAT_KERNELS(MEMBER)
+#undef MEMBER
+        N_FORMAT_KERNELS
+};
+
+enum {
+    STAGING_BYTES = 16 << 20,
+    MAX_COPIES = 256,
+};
+
+/* Device memory of one owner, taken from the driver in chunks and given back all at once. */
+struct device_memory {
+    const char *what;        // it is for, in messages
+    bool measuring;          // nothing is taken, only counted in n_bytes
+    size_t total;            // what all of it will be, for messages
+    device_address *chunks;  // [n_chunks]
+    int n_chunks;
+    device_address next;  // in the last chunk
+    size_t left;
+    size_t n_bytes;  // taken in all
+};
+
+/* A matrix on the device. */
+struct gpu_matrix {
+    struct weights w;
+    enum gpu_format format;
+};
+
+struct gpu {
+    struct device base;
+    struct gpu_options options;
+    struct log log;
+    struct worker *worker;
+
+    struct driver driver;
+    struct driver_device info;
+    cuda_context context;
+    cuda_stream stream;
+    const char *kernels;  // "sm_80"
+    cuda_module common;
+    cuda_function functions[N_KERNELS];
+    cuda_module format_modules[N_GPU_FORMATS];  // NULL until a model needs one
+    cuda_function format_functions[N_GPU_FORMATS][N_FORMAT_KERNELS];
+
+    /* Memory that the card reads and writes itself; everything to and from the card passes through it. */
+    unsigned char *staging;  // [STAGING_BYTES]
+    size_t staged;
+    struct copy {
+        device_address to;
+        size_t from, n_bytes;  // in staging
+    } copies[MAX_COPIES];      // waiting to be uploaded
+    int n_copies;
+    bool formats_wanted[N_GPU_FORMATS];
+
+    struct gpu_backbone *backbone;
+    struct gpu_codec *codec;
+    char description[256];
+};
+
+/* ---- run.c: launches, waiting, memory ---- */
+
+/* fail() with what the driver's result means; after anything but a lack of memory the card is lost. Job. */
+status gpu_failed(struct gpu *g, cuda_result result, const char *doing);
+
+/* Job. `args` is the struct that the kernel takes. */
+status gpu_launch(struct gpu *g, enum gpu_kernel kernel, int64_t grid_x, int64_t grid_y, const void *args);
+/* y = W x for n columns, by the kernel that suits n. Job. */
+status gpu_matmul(struct gpu *g, const struct gpu_matrix *m, struct matmul_args args);
+status gpu_embed(struct gpu *g, const struct gpu_matrix *m, const int32_t *tokens, int n, float *x);
+status gpu_clear(struct gpu *g, device_address to, size_t n_bytes);
+status gpu_download(struct gpu *g, void *to, device_address from, size_t n_bytes);
+status gpu_upload(struct gpu *g, device_address to, const void *from, size_t n_bytes);
+/* Until the stream is done; lost after limit_ns. Job. */
+status gpu_wait(struct gpu *g, int64_t limit_ns, const char *doing);
+
+/* How long work may take at the very most: the patience, and the time of a hundredth of a slow card's speed. */
+int64_t gpu_limit(const struct gpu *g, double bytes, double multiplications);
+
+/* *out: n_bytes of device memory, aligned to 256 bytes. Job. */
+status gpu_alloc(struct gpu *g, struct device_memory *m, size_t n_bytes, void *out);
+/* Job; does nothing on a lost card. */
+void gpu_free(struct gpu *g, struct device_memory *m);
+
+/* Loads the modules of the formats that formats_wanted names. Job. */
+status gpu_load_formats(struct gpu *g);
+status gpu_load_common(struct gpu *g);
+
+/* ---- upload.c: weights to the device. On the caller's thread: the files that are read belong to the caller, who may
+   take them away once a call has failed ---- */
+
+enum gpu_format gpu_format_of(block_type type);
+/* Sets the shape, with `rows` rows, and takes the memory. Job. */
+status gpu_place_matrix(struct gpu *g, struct device_memory *memory, const struct matrix *m, int64_t rows,
+                        struct gpu_matrix *out);
+
+/* Rows `rows[n]` of the file's matrix (NULL: all, in order) to rows 0.. of the device's. */
+status gpu_upload_matrix(struct gpu *g, const struct matrix *m, const int32_t *rows, const struct gpu_matrix *to);
+status gpu_upload_bytes(struct gpu *g, const void *from, size_t n_bytes, const void *to);
+/* What is still in staging. */
+status gpu_flush(struct gpu *g);
+
+/* ---- backbone.c, sampling.c, codec.c ---- */
+
+status gpu_load_backbone(struct device *d, const struct backbone *b, bool speech_only, int n_slots, int n_ctx);
+void gpu_reset(struct device *d, int slot);
+status gpu_prefill(struct device *d, int slot, const int32_t *tokens, int n, float *logits, int64_t deadline);
+status gpu_generate(struct device *d, struct generation *generations, int n, int steps, int64_t deadline);
+void gpu_free_backbone(struct gpu *g);  // job
+
+/* The sampler's settings and state to and from a row of a generate call. */
+void gpu_sequence_of_sampler(const struct sampler *s, struct sequence *out);
+void gpu_sampler_of_sequence(const struct sequence *s, struct sampler *out);
+
+status gpu_load_codec(struct device *d, const struct codec *c);
+status gpu_synthesize(struct device *d, const int32_t *codes, int n, float *pcm, int64_t deadline);
+void gpu_free_codec(struct gpu *g);  // job
+
+/* Device memory taken by what is loaded. */
+size_t gpu_bytes_of_backbone(const struct gpu *g);
+size_t gpu_bytes_of_codec(const struct gpu *g);
+/* Makes the line that describe() gives. */
+void gpu_describe(struct gpu *g);
+
+#endif

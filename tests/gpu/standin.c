@@ -1,0 +1,256 @@
+#include "standin.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "emulator.h"
+#include "gpu/driver.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT struct standin standin;
+
+enum { INVALID_VALUE = 1, NO_DEVICE = 100, NOT_FOUND = 500, LAUNCH_FAILED = 719, MAX_ALLOCATIONS = 4096 };
+
+/* The fault of this call, or 0. */
+static int fault(enum standin_call call) {
+    if (standin.blocked == call) {
+        if (standin.blocked_after > 0) {
+            standin.blocked_after--;
+        } else {
+            while (standin.blocked == call) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        }
+    }
+    if (standin.call != call) return 0;
+    if (standin.after > 0) {
+        standin.after--;
+        return 0;
+    }
+    return standin.result;
+}
+
+#define FAULT(call)                \
+    do {                           \
+        int fault_ = fault(call);  \
+        if (fault_) return fault_; \
+    } while (0)
+
+EXPORT cuda_result cuInit(unsigned flags) {
+    (void)flags;
+    FAULT(STANDIN_INIT);
+    return 0;
+}
+
+EXPORT cuda_result cuDriverGetVersion(int *version) {
+    *version = standin.driver_version;
+    return 0;
+}
+
+EXPORT cuda_result cuDeviceGetCount(int *n) {
+    *n = standin.n_devices;
+    return 0;
+}
+
+EXPORT cuda_result cuDeviceGet(cuda_device *device, int index) {
+    *device = index;
+    return index < standin.n_devices ? 0 : 101;
+}
+
+EXPORT cuda_result cuDeviceGetName(char *name, int n_bytes, cuda_device device) {
+    snprintf(name, (size_t)n_bytes, "Stand-in %d", device);
+    return 0;
+}
+
+EXPORT cuda_result cuDeviceGetAttribute(int *value, int attribute, cuda_device device) {
+    (void)device;
+    switch (attribute) {
+        case CUDA_CAPABILITY_MAJOR:
+            *value = standin.capability / 10;
+            return 0;
+        case CUDA_CAPABILITY_MINOR:
+            *value = standin.capability % 10;
+            return 0;
+        case CUDA_MULTIPROCESSORS:
+            *value = 4;
+            return 0;
+        case CUDA_COMPUTE_MODE:
+            *value = standin.compute_mode;
+            return 0;
+        default:
+            return INVALID_VALUE;
+    }
+}
+
+EXPORT cuda_result cuDeviceTotalMem_v2(size_t *n_bytes, cuda_device device) {
+    (void)device;
+    *n_bytes = standin.memory_bytes;
+    return 0;
+}
+
+EXPORT cuda_result cuDevicePrimaryCtxRetain(cuda_context *context, cuda_device device) {
+    (void)device;
+    FAULT(STANDIN_CONTEXT);
+    *context = (cuda_context)(void *)&standin;
+    standin.live_contexts++;
+    return 0;
+}
+
+EXPORT cuda_result cuDevicePrimaryCtxRelease_v2(cuda_device device) {
+    (void)device;
+    standin.live_contexts--;
+    return 0;
+}
+
+EXPORT cuda_result cuCtxSetCurrent(cuda_context context) { return context ? 0 : 201; }
+
+/* ---- memory ---- */
+
+static struct {
+    void *p;
+    size_t n_bytes;
+} allocations[MAX_ALLOCATIONS];
+
+EXPORT cuda_result cuMemGetInfo_v2(size_t *free_bytes, size_t *total_bytes) {
+    *total_bytes = standin.memory_bytes;
+    *free_bytes = standin.memory_bytes - standin.live_bytes;
+    return 0;
+}
+
+EXPORT cuda_result cuMemAlloc_v2(device_address *address, size_t n_bytes) {
+    FAULT(STANDIN_ALLOC);
+    if (n_bytes == 0) return INVALID_VALUE;
+    if (n_bytes > standin.memory_bytes - standin.live_bytes) return CUDA_OUT_OF_MEMORY;
+    for (int i = 0; i < MAX_ALLOCATIONS; i++) {
+        if (allocations[i].p) continue;
+        void *p = NULL;
+        if (posix_memalign(&p, 256, n_bytes)) return CUDA_OUT_OF_MEMORY;
+        memset(p, 0xff, n_bytes);  // as floats: no numbers
+        allocations[i].p = p;
+        allocations[i].n_bytes = n_bytes;
+        standin.live_allocations++;
+        standin.live_bytes += n_bytes;
+        *address = (device_address)(uintptr_t)p;
+        return 0;
+    }
+    return CUDA_OUT_OF_MEMORY;
+}
+
+EXPORT cuda_result cuMemFree_v2(device_address address) {
+    for (int i = 0; i < MAX_ALLOCATIONS; i++) {
+        if ((device_address)(uintptr_t)allocations[i].p != address) continue;
+        free(allocations[i].p);
+        allocations[i].p = NULL;
+        standin.live_allocations--;
+        standin.live_bytes -= allocations[i].n_bytes;
+        return 0;
+    }
+    return INVALID_VALUE;
+}
+
+EXPORT cuda_result cuMemHostAlloc(void **p, size_t n_bytes, unsigned flags) {
+    (void)flags;
+    *p = malloc(n_bytes);
+    if (!*p) return CUDA_OUT_OF_MEMORY;
+    standin.live_host++;
+    return 0;
+}
+
+EXPORT cuda_result cuMemFreeHost(void *p) {
+    free(p);
+    standin.live_host--;
+    return 0;
+}
+
+EXPORT cuda_result cuMemcpyHtoDAsync_v2(device_address to, const void *from, size_t n_bytes, cuda_stream stream) {
+    (void)stream;
+    memcpy((void *)(uintptr_t)to, from, n_bytes);
+    return 0;
+}
+
+EXPORT cuda_result cuMemcpyDtoHAsync_v2(void *to, device_address from, size_t n_bytes, cuda_stream stream) {
+    (void)stream;
+    FAULT(STANDIN_DOWNLOAD);
+    memcpy(to, (const void *)(uintptr_t)from, n_bytes);
+    if (standin.wrong_results) memset(to, 0xff, n_bytes);
+    return 0;
+}
+
+EXPORT cuda_result cuMemsetD8Async(device_address to, unsigned char value, size_t n_bytes, cuda_stream stream) {
+    (void)stream;
+    memset((void *)(uintptr_t)to, value, n_bytes);
+    return 0;
+}
+
+/* ---- streams, modules, launches ---- */
+
+EXPORT cuda_result cuStreamCreate(cuda_stream *stream, unsigned flags) {
+    (void)flags;
+    *stream = (cuda_stream)(void *)&standin;
+    standin.live_streams++;
+    return 0;
+}
+
+EXPORT cuda_result cuStreamDestroy_v2(cuda_stream stream) {
+    (void)stream;
+    standin.live_streams--;
+    return 0;
+}
+
+EXPORT cuda_result cuStreamQuery(cuda_stream stream) {
+    (void)stream;
+    FAULT(STANDIN_QUERY);
+    return standin.never_ready ? CUDA_NOT_READY : 0;
+}
+
+EXPORT cuda_result cuModuleLoadDataEx(cuda_module *module, const void *image, unsigned n_options, int *options,
+                                      void **values) {
+    int result = fault(STANDIN_MODULE);
+    if (result) {
+        for (unsigned i = 0; i < n_options; i++)
+            if (options[i] == CUDA_JIT_ERROR_LOG && standin.jit_log) strcpy(values[i], standin.jit_log);
+        return result;
+    }
+    if (!strstr(image, ".version") || !strstr(image, ".target sm_")) return 218;
+    *module = (cuda_module)(uintptr_t)image;  // outlives the module
+    standin.live_modules++;
+    return 0;
+}
+
+EXPORT cuda_result cuModuleUnload(cuda_module module) {
+    (void)module;
+    standin.live_modules--;
+    return 0;
+}
+
+EXPORT cuda_result cuModuleGetFunction(cuda_function *function, cuda_module module, const char *name) {
+    char entry[128];
+    snprintf(entry, sizeof entry, ".entry %s(", name);
+    const struct emulated_entry *found = emulator_find(name);
+    if (!found || !strstr((const char *)module, entry)) return NOT_FOUND;
+    if (standin.missing && strcmp(standin.missing, name) == 0) return NOT_FOUND;
+    *function = (cuda_function)(uintptr_t)found;
+    return 0;
+}
+
+EXPORT cuda_result cuLaunchKernel(cuda_function function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                                  unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
+                                  cuda_stream stream, void **args, void **extra) {
+    (void)stream, (void)extra, (void)shared_bytes;
+    FAULT(STANDIN_LAUNCH);
+    const struct emulated_entry *entry = (const struct emulated_entry *)(void *)function;
+    if (grid_z != 1 || block_y != 1 || block_z != 1 || (int)block_x != entry->n_threads) return INVALID_VALUE;
+    standin.n_launches++;
+    emulator_descending = standin.descending;
+    const char *wrong = emulator_launch(entry->kernel, (int)grid_x, (int)grid_y, (int)block_x, args[0]);
+    if (!wrong) return 0;
+    snprintf(standin.failure, sizeof standin.failure, "%s: %s", entry->name, wrong);
+    return LAUNCH_FAILED;
+}
+
+EXPORT cuda_result cuGetErrorName(cuda_result result, const char **name) {
+    *name = result == CUDA_OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR_OF_THE_STAND_IN";
+    return 0;
+}
