@@ -4,12 +4,13 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 TIME    ?= 60
 
-# ninja shows how far it is on a terminal; elsewhere it is silent until something is wrong.
-ninja := ninja $(shell test -t 2 || echo --quiet) -C
 # Runs a command in silence, and shows what it said if it fails.
-quietly = log=$$(mktemp); $(1) >$$log 2>&1 || { cat $$log >&2; rm -f $$log; exit 1; }; rm -f $$log
+quietly = log=$$(mktemp); { $(1); } >$$log 2>&1 || { cat $$log >&2; rm -f $$log; exit 1; }; rm -f $$log
 # Configures the build folder $(1) with the options $(2), once: from then on ninja sees by itself when that is stale.
 configure = test -f $(1)/build.ninja || { $(call quietly,$(3) meson setup --prefix $(abspath $(PREFIX)) $(2) $(1)); }
+# Builds the targets $(2) (none: all) of $(1). On a terminal ninja shows how far it is; elsewhere it is silent.
+quiet := $(shell test -t 2 || echo --quiet)
+build = ninja -C $(1) -n $(2) 2>&1 | grep -q "no work to do" || ninja $(quiet) -C $(1) $(2)
 
 debug := -Dbuildtype=debugoptimized -Db_lundef=false
 comma := ,
@@ -20,14 +21,14 @@ all: build
 
 build:
 	@$(call configure,$(BUILD))
-	@$(ninja) $(BUILD)
+	@$(call build,$(BUILD))
 
 deps:
 	@packaging/deps
 
 hello: deps
 	@$(call configure,$(BUILD))
-	@$(ninja) $(BUILD) utter
+	@$(call build,$(BUILD),utter)
 	@$(BUILD)/utter say -o hello.wav "Hello! This is utter, and I am the voice that comes with it."
 	@echo "It speaks: $(CURDIR)/hello.wav"
 
@@ -37,12 +38,12 @@ test: deps
 
 sanitize: deps
 	@$(call configure,$(BUILD)-sanitize,$(debug) -Db_sanitize=address$(comma)undefined)
-	@$(ninja) $(BUILD)-sanitize
+	@$(call build,$(BUILD)-sanitize)
 	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 tests/run.sh $(BUILD)-sanitize
 
 tsan: deps
 	@$(call configure,$(BUILD)-tsan,$(debug) -Db_sanitize=thread)
-	@$(ninja) $(BUILD)-tsan
+	@$(call build,$(BUILD)-tsan)
 	@TSAN_OPTIONS=halt_on_error=1 tests/run.sh $(BUILD)-tsan
 
 fuzz: deps
@@ -52,8 +53,8 @@ fuzz: deps
 
 install: build
 	@grep -qx "prefix = $(abspath $(PREFIX))" $(BUILD)/meson-private/cmd_line.txt || \
-		{ $(call quietly,meson configure $(BUILD) --prefix $(abspath $(PREFIX))); }
-	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --quiet
+		{ $(call quietly,meson configure $(BUILD) --prefix $(abspath $(PREFIX)) && ninja -C $(BUILD)); }
+	@DESTDIR="$(DESTDIR)" meson install -C $(BUILD) --no-rebuild --quiet
 
 clean:
 	@rm -rf $(BUILD) $(BUILD)-sanitize $(BUILD)-tsan $(BUILD)-fuzz hello.wav
