@@ -80,7 +80,8 @@ status sink_check_name(const char *path) {
     }
     if (format_of(path)) return UTTER_OK;
     return fail(UTTER_INVALID,
-                "cannot tell the format of %s from its ending; end it in .wav, .flac, .ogg, .opus, .mp3 or .npy", path);
+                "cannot tell the format of \"%s\" from its ending; end it in .wav, .flac, .ogg, .opus, .mp3 or .npy",
+                path);
 }
 
 // ---- WAV ----

@@ -1,6 +1,8 @@
 /* utter: the commands. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/command.h"
@@ -69,7 +71,14 @@ static int run(int argc, char **argv) {
     return command_dispatch("utter", commands, COUNT, argc, argv, otherwise);
 }
 
+// A file opened where a standard stream is missing would get what is printed.
+static void open_standard_streams(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) exit(EXIT_FAILED);
+}
+
 int main(int argc, char **argv) {
+    open_standard_streams();
     signal(SIGPIPE, SIG_IGN);  // a reader that goes away is a write that fails, with a sentence
     int exit_code = run(argc, argv);
     if ((fflush(stdout) != 0 || ferror(stdout)) && exit_code == EXIT_OK) {
