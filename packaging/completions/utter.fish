@@ -46,7 +46,7 @@ __utter_option "say" -l retries -x -d "new attempts"
 __utter_option "say voices tokens logits generate" -s m -l model -r -F -d backbone
 __utter_option "say voices decode" -l codec -r -F -d codec
 __utter_option "say logits generate decode" -l threads -x -d "threads of the CPU"
-__utter_option "say logits generate decode" -l kernels -x -a "auto portable avx2 avx512" -d "kernel set"
+__utter_option "say logits generate decode" -l kernels -x -a "auto portable avx2 avx512 avx512vnni" -d "kernel set"
 __utter_option "say logits generate decode" -l device -x -a "auto cpu" -d device
 __utter_option "logits generate" -l tokens -r -F -d "token ids"
 __utter_option "generate" -s n -l count -x -d "most tokens"

@@ -60,10 +60,12 @@ int command_dispatch(const char *title, const struct command *commands, size_t n
         "codec", 0, OPTION_TEXT, &(o).codec, "FILE",                                                              \
             "decode with this codec (GGUF); default: neucodec*.gguf beside\nthe model, or the built-in one", 0, 0 \
     }
-#define OPTIONS_DEVICE(o)                                                                                          \
-    {"threads", 0, OPTION_INT, &(o).n_threads, "N", "threads of the CPU; default: one for each core", 0, 1024},    \
-        {"kernels", 0, OPTION_TEXT, &(o).kernels, "SET", "auto, portable, avx2 or avx512; default: auto", 0, 0}, { \
-        "device", 0, OPTION_TEXT, &(o).device, "NAME", "auto or cpu; default: auto", 0, 0                          \
+#define OPTIONS_DEVICE(o)                                                                                             \
+    {"threads", 0, OPTION_INT, &(o).n_threads, "N", "threads of the CPU; default: one for each core", 0, 1024},       \
+        {"kernels", 0, OPTION_TEXT, &(o).kernels, "SET", "auto, portable, avx2, avx512 or avx512vnni; default: auto", \
+         0,         0},                                                                                               \
+    {                                                                                                                 \
+        "device", 0, OPTION_TEXT, &(o).device, "NAME", "auto or cpu; default: auto", 0, 0                             \
     }
 
 /* The options of sampling; `r`: utter_request. */
