@@ -224,7 +224,7 @@ status gpu_load_backbone(struct device *device, const struct backbone *b, bool s
     if (s == UTTER_OK) s = new_backbone(b, n_head, n_slots, n_ctx, &g->backbone);
     if (s == UTTER_OK) {
         int64_t compile = 60 * (int64_t)1000000000;  // of kernels that the driver has not seen yet
-        s = worker_call(g->worker, place_job, NO_DEADLINE, gpu_limit(g, 0, 0) + compile);
+        s = gpu_call(g, place_job, NO_DEADLINE, gpu_limit(g, 0, 0) + compile);
         if (s == UTTER_OK) s = upload(g, b, g->backbone, head_rows);
         if (s == UTTER_OK) {
             g->backbone->file = NULL;
@@ -234,7 +234,7 @@ status gpu_load_backbone(struct device *device, const struct backbone *b, bool s
             snprintf(sentence, sizeof sentence, "%s", fail_message());
             g->n_copies = 0;
             g->staged = 0;
-            worker_call(g->worker, free_job, NO_DEADLINE, gpu_limit(g, 0, 0));
+            gpu_call(g, free_job, NO_DEADLINE, gpu_limit(g, 0, 0));
             s = fail(s, "%s", sentence);
         }
     }
@@ -379,7 +379,7 @@ static status fetch_logits(struct gpu *g, int n, float *logits, int64_t deadline
         int n_rows = n - row < at_once ? n - row : at_once;
         d->first_row = row;
         d->n = n_rows;
-        TRY(worker_call(g->worker, logits_job, deadline, 2 * forward_limit(g, n_rows)));
+        TRY(gpu_call(g, logits_job, deadline, forward_limit(g, n_rows)));
         memcpy(logits + (size_t)row * (size_t)d->n_head, g->staging,
                (size_t)n_rows * (size_t)d->n_head * sizeof(float));
     }
@@ -411,7 +411,7 @@ status gpu_prefill(struct device *device, int slot, const int32_t *tokens, int n
         }
         d->n = rows;
         d->wants_hidden = first + rows == n;
-        TRY(worker_call(g->worker, prefill_job, deadline, 2 * forward_limit(g, rows)));
+        TRY(gpu_call(g, prefill_job, deadline, forward_limit(g, rows)));
         if (logits) TRY(fetch_logits(g, rows, logits + (size_t)first * (size_t)d->n_head, deadline));
     }
     d->n_past[slot] = past + n;
@@ -474,7 +474,6 @@ static status generate_job(void *context) {
         TRY(gpu_wait(g, forward_limit(g, (double)d->n * CHECK_STEPS), "generating"));
         bool active = false;
         for (int i = 0; i < d->n; i++) active = active || sequences[i].active;
-        if (worker_unwanted(g->worker)) return fail(UTTER_DEADLINE, "nobody waits for these tokens any more");
         if (active || step == d->steps) continue;
         TRY(gpu_download(g, g->staging + bytes, (device_address)(uintptr_t)d->out,
                          (size_t)d->n * (size_t)d->steps * sizeof(int32_t)));
@@ -549,7 +548,7 @@ status gpu_generate(struct device *device, struct generation *generations, int n
     for (int i = 0; i < n; i++) d->ready[generations[i].slot] = false;  // until the call has succeeded
     d->n = n;
     d->steps = steps;
-    TRY(worker_call(g->worker, generate_job, deadline, 2 * forward_limit(g, (double)n * steps)));
+    TRY(gpu_call(g, generate_job, deadline, forward_limit(g, (double)n * steps)));
     const int32_t *out = slots;
     for (int i = 0; i < n; i++)
         TRY(take_result(g, &sequences[i], out + (size_t)i * (size_t)steps, steps, &generations[i]));

@@ -270,7 +270,7 @@ status gpu_load_codec(struct device *device, const struct codec *c) {
                    k->n_blocks * C * (4 * C + 2.0 * k->n_ffn) + C * k->vq_dim + (C + k->n_fft) * (k->n_fft + 2.0);
     g->codec = d;
     int64_t compile = 60 * (int64_t)1000000000;  // of kernels that the driver has not seen yet
-    status s = worker_call(g->worker, place_job, NO_DEADLINE, gpu_limit(g, 0, 0) + compile);
+    status s = gpu_call(g, place_job, NO_DEADLINE, gpu_limit(g, 0, 0) + compile);
     if (s == UTTER_OK) s = upload(g, c, d);
     if (s == UTTER_OK) {
         d->file = NULL;
@@ -282,7 +282,7 @@ status gpu_load_codec(struct device *device, const struct codec *c) {
     snprintf(sentence, sizeof sentence, "%s", fail_message());
     g->n_copies = 0;
     g->staged = 0;
-    worker_call(g->worker, free_job, NO_DEADLINE, gpu_limit(g, 0, 0));
+    gpu_call(g, free_job, NO_DEADLINE, gpu_limit(g, 0, 0));
     return fail(s, "%s", sentence);
 }
 
@@ -442,7 +442,7 @@ status gpu_synthesize(struct device *device, const int32_t *codes, int n, float 
         d->first_sample = first;
         d->n_samples = all - first < at_once ? all - first : at_once;
         job_fn *job = first == 0 ? synthesize_job : samples_job;
-        TRY(worker_call(g->worker, job, deadline, 2 * synthesis_limit(g, n)));
+        TRY(gpu_call(g, job, deadline, synthesis_limit(g, n)));
         memcpy(pcm + first, g->staging, d->n_samples * sizeof *pcm);
     }
     for (size_t i = 0; i < all; i++)

@@ -46,7 +46,7 @@ status gpu_open(const struct gpu_options *options, const struct log *log, struct
         return s;
     }
     int64_t limit = options->patience_ns > 0 ? options->patience_ns : OPEN_SECONDS * (int64_t)1000000000;
-    s = worker_call(g->worker, open_job, NO_DEADLINE, limit);
+    s = gpu_call(g, open_job, NO_DEADLINE, limit);
     if (s != UTTER_OK) {
         char sentence[1024];
         snprintf(sentence, sizeof sentence, "%s", fail_message());

@@ -58,6 +58,8 @@ struct gpu {
     struct gpu_options options;
     struct log log;
     struct worker *worker;
+    job_fn *job;  // in hand
+    int64_t job_limit;
 
     struct driver driver;
     struct driver_device info;
@@ -85,6 +87,9 @@ struct gpu {
 };
 
 /* ---- run.c: launches, waiting, memory ---- */
+
+/* Has the worker do a job; see worker_call. When the job fails, what it had launched is waited for before the next. */
+status gpu_call(struct gpu *g, job_fn *job, int64_t deadline, int64_t limit_ns);
 
 /* fail() with what the driver's result means; after anything but a lack of memory the card is lost. Job. */
 status gpu_failed(struct gpu *g, cuda_result result, const char *doing);

@@ -24,6 +24,26 @@ status gpu_failed(struct gpu *g, cuda_result result, const char *doing) {
         if (driver_result_ != CUDA_SUCCESS) return gpu_failed(g, driver_result_, doing); \
     } while (0)
 
+/* ---- jobs ---- */
+
+static status run_job(void *context) {
+    struct gpu *g = context;
+    status s = g->job(g);
+    if (s == UTTER_OK || worker_lost(g->worker) || !g->stream) return s;
+    // copies under way would write over what the next call puts into staging
+    char sentence[1024];
+    snprintf(sentence, sizeof sentence, "%s", fail_message());
+    TRY(gpu_wait(g, g->job_limit, "ending a call that failed"));
+    return fail(s, "%s", sentence);
+}
+
+status gpu_call(struct gpu *g, job_fn *job, int64_t deadline, int64_t limit_ns) {
+    TRY(worker_ready(g->worker, deadline));
+    g->job = job;
+    g->job_limit = limit_ns;
+    return worker_call(g->worker, run_job, deadline, 2 * limit_ns);  // a call of the driver may hang as well
+}
+
 /* ---- modules ---- */
 
 #define MODULE_TEXTS(name, type) extern const char gpu_ptx_75_##name[], gpu_ptx_80_##name[];
@@ -106,6 +126,7 @@ static status launch(struct gpu *g, cuda_function function, const char *name, in
     if (grid_x < 1 || grid_x > INT32_MAX || grid_y < 1 || grid_y > 65535)
         return fail(UTTER_INTERNAL, "kernel %s was to be launched with %lld x %lld blocks", name, (long long)grid_x,
                     (long long)grid_y);
+    if (worker_unwanted(g->worker)) return fail(UTTER_DEADLINE, "nobody waits for the GPU's result any more");
     void *parameters[] = {(void *)(uintptr_t)args};
     cuda_result r = g->driver.launch(function, (unsigned)grid_x, (unsigned)grid_y, 1, (unsigned)n_threads, 1, 1, 0,
                                      g->stream, parameters, NULL);

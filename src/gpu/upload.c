@@ -187,7 +187,7 @@ static status upload_job(void *context) {
 
 status gpu_flush(struct gpu *g) {
     if (g->n_copies == 0) return UTTER_OK;
-    status s = worker_call(g->worker, upload_job, NO_DEADLINE, 2 * gpu_limit(g, STAGING_BYTES, 0));
+    status s = gpu_call(g, upload_job, NO_DEADLINE, gpu_limit(g, STAGING_BYTES, 0));
     g->n_copies = 0;
     g->staged = 0;
     return s;

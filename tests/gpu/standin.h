@@ -41,6 +41,9 @@ struct standin {
     int live_allocations, live_host, live_modules, live_streams, live_contexts;
     size_t live_bytes;
     char failure[256];  // what the emulator found wrong; "" for nothing
+
+    /* Frees all that was not given back, and makes everything as good as new. */
+    void (*restore)(void);
 };
 
 #endif
