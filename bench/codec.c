@@ -32,7 +32,7 @@ static void measure(struct cpu_codec *c, const struct codec *codec, int n, const
     int n_runs = 0;
     if (!pcm) check(fail_memory((size_t)n * (size_t)codec->config.hop * sizeof *pcm, "samples"));
     for (int i = 0; i < n; i++) codes[i] = (int32_t)((uint32_t)i * 2654435761u >> 8) % codec->config.n_codes;
-    check(cpu_codec_decode(c, codes, n, pcm, NO_DEADLINE)); // makes room
+    check(cpu_codec_decode(c, codes, n, pcm, NO_DEADLINE));  // makes room
     while (n_runs < MAX_RUNS && (n_runs < 3 || total < 2000)) {
         int64_t start = clock_ns();
         check(cpu_codec_decode(c, codes, n, pcm, NO_DEADLINE));
@@ -41,8 +41,8 @@ static void measure(struct cpu_codec *c, const struct codec *codec, int n, const
     }
     qsort(ms, (size_t)n_runs, sizeof *ms, ascending);
     double seconds = (double)n * codec->config.hop / codec->config.sample_rate;
-    printf("%-28s %-10s %2d threads %4d frames %8.1f ms (least %.1f, most %.1f of %d), %.3f of real time, %.0f MB\n", label,
-           kernels, n_threads, n, ms[n_runs / 2], ms[0], ms[n_runs - 1], n_runs, ms[n_runs / 2] / 1000 / seconds,
+    printf("%-28s %-10s %2d threads %4d frames %8.1f ms (least %.1f, most %.1f of %d), %.3f of real time, %.0f MB\n",
+           label, kernels, n_threads, n, ms[n_runs / 2], ms[0], ms[n_runs - 1], n_runs, ms[n_runs / 2] / 1000 / seconds,
            (double)cpu_codec_bytes(c) * 1e-6);
     fflush(stdout);
     free(pcm);

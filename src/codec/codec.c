@@ -70,7 +70,8 @@ void codec_free(struct codec *c) {
 
 status codec_fsq_values(const struct codec_config *config, int32_t code, float *values) {
     if (code < 0 || code >= config->n_codes)
-        return fail(UTTER_INVALID, "the code %d is outside 0..%d, the codes of this codec", (int)code, config->n_codes - 1);
+        return fail(UTTER_INVALID, "the code %d is outside 0..%d, the codes of this codec", (int)code,
+                    config->n_codes - 1);
     for (int i = 0; i < config->n_fsq; i++) {
         int levels = config->fsq_levels[i], half = levels / 2;
         values[i] = (float)(code % levels - half) / (float)half;
@@ -169,7 +170,7 @@ static status read_levels(const struct gguf *g, struct codec_config *config) {
             return fail(UTTER_FORMAT, "%s: element %zu of %s is %lld, not 2..%d", label, i, key, (long long)level,
                         MAX_LEVELS);
         config->fsq_levels[i] = (int)level;
-        n_codes *= level; // at most INT32_MAX * MAX_LEVELS: no overflow
+        n_codes *= level;  // at most INT32_MAX * MAX_LEVELS: no overflow
         if (n_codes > INT32_MAX) return fail(UTTER_UNSUPPORTED, "%s: %s makes more than 2^31 codes", label, key);
     }
     config->n_fsq = (int)levels.n;
@@ -211,8 +212,8 @@ static status load_weights(struct codec *c) {
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "generator.backbone.transformers.%d.att_norm.weight", config->n_blocks);
     if (gguf_find_tensor(g, name))
-        return fail(UTTER_FORMAT, "%s: neucodec.block_count is %d, but there is a tensor %s", c->label, config->n_blocks,
-                    name);
+        return fail(UTTER_FORMAT, "%s: neucodec.block_count is %d, but there is a tensor %s", c->label,
+                    config->n_blocks, name);
 
     TRY(gguf_vector(g, "generator.backbone.final_layer_norm.weight", width, &c->final_norm));
     TRY(gguf_vector(g, "generator.backbone.final_layer_norm.bias", width, &c->final_norm_bias));
@@ -243,8 +244,8 @@ static status load_resnet(struct codec *c, const char *resnet, struct codec_resn
         snprintf(name, sizeof name, "generator.backbone.%s.%s.weight", resnet, halves[i].conv);
         TRY(conv_taps(g, name, width, &taps));
         if (taps != c->config.resnet_kernel)
-            return fail(UTTER_UNSUPPORTED, "%s: %s has %d taps, where the first convolution of this kind has %d", c->label,
-                        name, taps, c->config.resnet_kernel);
+            return fail(UTTER_UNSUPPORTED, "%s: %s has %d taps, where the first convolution of this kind has %d",
+                        c->label, name, taps, c->config.resnet_kernel);
         TRY(gguf_matrix(g, name, width, taps * width, halves[i].matrix));
     }
     return UTTER_OK;

@@ -16,25 +16,25 @@ enum { CODEC_MAX_FSQ = 16, CODEC_RESNETS = 4 };
 #define CODEC_MAX_MAGNITUDE 100.0f
 
 struct codec_config {
-    int sample_rate; // Hz
-    int hop;         // samples a frame
-    int n_fft;       // a multiple of hop, at least twice; both are even
-    int n_embd;      // C
+    int sample_rate;  // Hz
+    int hop;          // samples a frame
+    int n_fft;        // a multiple of hop, at least twice; both are even
+    int n_embd;       // C
     int n_blocks;
     int n_heads;
-    int n_groups;    // of the GroupNorms
-    int vq_dim;      // Q
-    int n_fsq;       // digits of a code
+    int n_groups;  // of the GroupNorms
+    int vq_dim;    // Q
+    int n_fsq;     // digits of a code
     int fsq_levels[CODEC_MAX_FSQ];
-    int n_codes;     // product of the levels
-    int embed_kernel, resnet_kernel; // taps, odd
+    int n_codes;                      // product of the levels
+    int embed_kernel, resnet_kernel;  // taps, odd
     int n_ffn;
 };
 
 struct codec_resnet {
-    float *norm1, *norm1_bias; // [C] GroupNorm
-    struct matrix conv1;       // [C, k*C]
-    float *conv1_bias;         // [C]
+    float *norm1, *norm1_bias;  // [C] GroupNorm
+    struct matrix conv1;        // [C, k*C]
+    float *conv1_bias;          // [C]
     float *norm2, *norm2_bias;
     struct matrix conv2;
     float *conv2_bias;
@@ -50,23 +50,23 @@ struct codec_block {
 };
 
 struct codec {
-    const char *label; // the file's name, for messages
+    const char *label;  // the file's name, for messages
     const char *name;
     struct codec_config config;
 
-    struct matrix project_out; // [Q, n_fsq]
-    float *project_out_bias;   // [Q]
-    struct matrix fc_post_a;   // [C, Q]
-    float *fc_post_a_bias;     // [C]
-    struct matrix embed;       // [C, k*C]
-    float *embed_bias;         // [C]
-    struct codec_resnet resnets[CODEC_RESNETS]; // prior_net.0, .1, post_net.0, .1
-    struct codec_block *blocks; // [n_blocks]
-    float *final_norm, *final_norm_bias; // [C] LayerNorm
-    struct matrix head;        // [n_fft + 2, C]: log magnitude, then phase
-    float *head_bias;          // [n_fft + 2]
+    struct matrix project_out;                   // [Q, n_fsq]
+    float *project_out_bias;                     // [Q]
+    struct matrix fc_post_a;                     // [C, Q]
+    float *fc_post_a_bias;                       // [C]
+    struct matrix embed;                         // [C, k*C]
+    float *embed_bias;                           // [C]
+    struct codec_resnet resnets[CODEC_RESNETS];  // prior_net.0, .1, post_net.0, .1
+    struct codec_block *blocks;                  // [n_blocks]
+    float *final_norm, *final_norm_bias;         // [C] LayerNorm
+    struct matrix head;                          // [n_fft + 2, C]: log magnitude, then phase
+    float *head_bias;                            // [n_fft + 2]
 
-    struct gguf *file;         // owned
+    struct gguf *file;  // owned
 };
 
 /* Takes over `g`, also on failure. */

@@ -11,21 +11,21 @@ struct windows {
     struct window_shape shape;
     int hop;
 
-    int32_t *codes;   // [capacity], the first n_codes of it hold the history and what is still to be decoded
+    int32_t *codes;  // [capacity], the first n_codes of it hold the history and what is still to be decoded
     int64_t n_codes, capacity;
-    int64_t done;     // frames before it are decoded (or the reference's)
-    bool last;        // no more codes will come
-    bool started;     // the first piece was made
+    int64_t done;  // frames before it are decoded (or the reference's)
+    bool last;     // no more codes will come
+    bool started;  // the first piece was made
 
-    int64_t begin, end; // the window asked for; begin = end when there is none
-    int piece;          // frames of it that make the piece, from `done` on
-    int stride;         // frames that are final once the piece is added
+    int64_t begin, end;  // the window asked for; begin = end when there is none
+    int piece;           // frames of it that make the piece, from `done` on
+    int stride;          // frames that are final once the piece is added
 
-    int64_t room;    // samples of the longest piece
-    float *sum;      // [room] weighted samples from the first one that is not final on
-    float *weight;   // [room] their weights
-    int64_t n_added; // how many of them are in use
-    int64_t n_given; // how many of them windows_decoded gave out last
+    int64_t room;     // samples of the longest piece
+    float *sum;       // [room] weighted samples from the first one that is not final on
+    float *weight;    // [room] their weights
+    int64_t n_added;  // how many of them are in use
+    int64_t n_given;  // how many of them windows_decoded gave out last
 };
 
 enum { MAX_FRAMES = 1 << 16, MAX_HOP = 1 << 16 };
@@ -39,12 +39,13 @@ struct window_shape window_shape_neutts(void) {
     return (struct window_shape){.chunk = 25, .lookforward = 5, .lookback = 50, .overlap = 1, .first_chunk = 25};
 }
 
-status windows_new(struct window_shape shape, int hop, const int32_t *reference, int n_reference, struct windows **out) {
+status windows_new(struct window_shape shape, int hop, const int32_t *reference, int n_reference,
+                   struct windows **out) {
     *out = NULL;
     if (shape.chunk < 1 || shape.chunk > MAX_FRAMES || shape.lookback < 0 || shape.lookback > MAX_FRAMES ||
         shape.overlap < 0 || shape.overlap > MAX_FRAMES || shape.lookforward > MAX_FRAMES)
-        return fail(UTTER_INVALID, "windows of %d frames, %d ahead, %d back and %d of overlap cannot be decoded", shape.chunk,
-                    shape.lookforward, shape.lookback, shape.overlap);
+        return fail(UTTER_INVALID, "windows of %d frames, %d ahead, %d back and %d of overlap cannot be decoded",
+                    shape.chunk, shape.lookforward, shape.lookback, shape.overlap);
     if (shape.lookforward < 2 * shape.overlap)
         return fail(UTTER_INVALID, "a window has to look at least twice its overlap of %d frames ahead, not %d",
                     shape.overlap, shape.lookforward);

@@ -21,11 +21,11 @@
 #include "base/status.h"
 
 struct window_shape {
-    int chunk;       // frames a piece advances: 25
-    int lookforward; // 5; at least 2 * overlap
-    int lookback;    // 50
-    int overlap;     // 1
-    int first_chunk; // 1..chunk frames the first piece advances, for an earlier start; chunk as NeuTTS does it
+    int chunk;        // frames a piece advances: 25
+    int lookforward;  // 5; at least 2 * overlap
+    int lookback;     // 50
+    int overlap;      // 1
+    int first_chunk;  // 1..chunk frames the first piece advances, for an earlier start; chunk as NeuTTS does it
 };
 struct window_shape window_shape_neutts(void);
 
@@ -35,8 +35,8 @@ struct windows;
 status windows_new(struct window_shape shape, int hop, const int32_t *reference, int n_reference, struct windows **out);
 void windows_free(struct windows *w);
 
-/* Adds codes as they are generated; `last` with the final ones (n may be 0). Not while a window is out, and memory stays
-   constant when every window is decoded before the next push. */
+/* Adds codes as they are generated; `last` with the final ones (n may be 0). Not while a window is out, and memory
+   stays constant when every window is decoded before the next push. */
 status windows_push(struct windows *w, const int32_t *codes, int n, bool last);
 
 /* The next window to decode: codes[*n_codes], or *n_codes = 0 when more codes are needed or all is done. The same one

@@ -9,7 +9,7 @@
 #include "cpu/codec_istft.h"
 
 struct resnet {
-    struct packed conv1, conv2; // [C, k*C]
+    struct packed conv1, conv2;  // [C, k*C]
 };
 
 struct block {
@@ -19,12 +19,12 @@ struct block {
 /* Arrays for up to n_room frames; they are replaced by larger ones when more come. C: channels. */
 struct room {
     int64_t n_room;
-    float *x;       // [n, C] what runs through the network
-    float *padded;  // [n_padding + n + n_padding, C] input of a convolution: zeros around it
-    float *inner;   // [n, C] the rows of `padded` between the zeros
-    float *y;       // [n, C], and the values of codes before the network begins
-    float *wide;    // [n, widest] queries, keys and values; the feed-forward's middle; the head
-    float *threads; // [n_threads][thread_size] keys, values and scores of attention
+    float *x;        // [n, C] what runs through the network
+    float *padded;   // [n_padding + n + n_padding, C] input of a convolution: zeros around it
+    float *inner;    // [n, C] the rows of `padded` between the zeros
+    float *y;        // [n, C], and the values of codes before the network begins
+    float *wide;     // [n, widest] queries, keys and values; the feed-forward's middle; the head
+    float *threads;  // [n_threads][thread_size] keys, values and scores of attention
     size_t n_bytes;
 };
 
@@ -37,12 +37,12 @@ struct cpu_codec {
 
     struct packed project_out, fc_post_a, embed, head;
     struct resnet resnets[CODEC_RESNETS];
-    struct block *blocks; // [n_blocks]
+    struct block *blocks;  // [n_blocks]
     struct istft *istft;
 
-    int64_t n_padding; // rows
+    int64_t n_padding;  // rows
     int64_t widest;
-    double *sums;      // [2 * C] of GroupNorm
+    double *sums;  // [2 * C] of GroupNorm
     struct room room;
 
     cpu_codec_observer *observer;
@@ -58,7 +58,8 @@ static status run_block(struct cpu_codec *c, int i, int64_t n);
 static status run_head(struct cpu_codec *c, int64_t n, float *pcm);
 static void show(struct cpu_codec *c, const char *stage, int index, const float *rows, int64_t n_rows, int64_t n_cols);
 
-status cpu_codec_new(const struct codec *codec, const struct kernels *kernels, struct pool *pool, struct cpu_codec **out) {
+status cpu_codec_new(const struct codec *codec, const struct kernels *kernels, struct pool *pool,
+                     struct cpu_codec **out) {
     *out = NULL;
     struct cpu_codec *c = calloc(1, sizeof *c);
     if (!c) return fail_memory(sizeof *c, "the codec");
@@ -281,7 +282,8 @@ static void rms_norm_job(void *argument, int thread, int n_threads) {
                                   job->out + t * job->width);
 }
 
-static void rms_norm_rows(struct cpu_codec *c, const float *in, const float *weight, float *out, int64_t n, int64_t width) {
+static void rms_norm_rows(struct cpu_codec *c, const float *in, const float *weight, float *out, int64_t n,
+                          int64_t width) {
     struct row_job job = {.c = c, .in = in, .out = out, .n = n, .width = width, .weight = weight};
     pool_run(c->pool, rms_norm_job, &job);
 }
@@ -335,7 +337,7 @@ static void group_norm_job(void *argument, int thread, int n_threads) {
         }
         double mean = sum / count, variance = sum_squares / count - mean * mean;
         double scale = 1 / sqrt((variance > 0 ? variance : 0) + (double)CODEC_NORM_EPS);
-        for (int64_t i = g; i < g + group; i++) { // the sums make room for each channel's factor and offset
+        for (int64_t i = g; i < g + group; i++) {  // the sums make room for each channel's factor and offset
             sums[i] = scale * job->weight[begin + i];
             squares[i] = job->bias[begin + i] - mean * sums[i];
         }
@@ -348,8 +350,8 @@ static void group_norm_job(void *argument, int thread, int n_threads) {
     }
 }
 
-static void group_norm_silu_rows(struct cpu_codec *c, const float *in, const float *weight, const float *bias, float *out,
-                                 int64_t n, int64_t width) {
+static void group_norm_silu_rows(struct cpu_codec *c, const float *in, const float *weight, const float *bias,
+                                 float *out, int64_t n, int64_t width) {
     struct row_job job = {.c = c, .in = in, .out = out, .n = n, .width = width, .weight = weight, .bias = bias};
     pool_run(c->pool, group_norm_job, &job);
 }
@@ -425,7 +427,7 @@ static status embed(struct cpu_codec *c, const int32_t *codes, int64_t n) {
     const struct codec *codec = c->codec;
     const struct codec_config *config = &codec->config;
     struct room *r = &c->room;
-    float *values = r->y; // [n, n_fsq]
+    float *values = r->y;  // [n, n_fsq]
     for (int64_t t = 0; t < n; t++) TRY(codec_fsq_values(config, codes[t], values + t * config->n_fsq));
     show(c, "fsq_values", 0, values, n, config->n_fsq);
     TRY(linear(c, &c->project_out, values, config->n_fsq, n, codec->project_out_bias, r->wide));

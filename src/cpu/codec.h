@@ -12,10 +12,12 @@ struct cpu_codec;
 enum { CPU_CODEC_MAX_FRAMES = 16384 };
 
 /* `codec`, `kernels` and `pool` stay the caller's and must outlive the result. */
-status cpu_codec_new(const struct codec *codec, const struct kernels *kernels, struct pool *pool, struct cpu_codec **out);
+status cpu_codec_new(const struct codec *codec, const struct kernels *kernels, struct pool *pool,
+                     struct cpu_codec **out);
 void cpu_codec_free(struct cpu_codec *c);
 
-/* codes[n] -> pcm[n * hop]. The deadline is looked at between layers. Memory grows when n is larger than ever before. */
+/* codes[n] -> pcm[n * hop]. The deadline is looked at between layers. Memory grows when n is larger than ever before.
+ */
 status cpu_codec_decode(struct cpu_codec *c, const int32_t *codes, int n, float *pcm, int64_t deadline);
 
 /* Bytes of packed weights and working memory now held. */

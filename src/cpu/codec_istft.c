@@ -10,16 +10,16 @@
 /* A thread's own room. */
 struct lane {
     kiss_fftr_cfg plan;
-    float *spectrum; // [n_fft + 2] real and imaginary parts of n_fft / 2 + 1 bins
-    float *norm;     // [hop] sums of squared windows
+    float *spectrum;  // [n_fft + 2] real and imaginary parts of n_fft / 2 + 1 bins
+    float *norm;      // [hop] sums of squared windows
 };
 
 struct istft {
     int n_fft, hop;
-    float *window;  // [n_fft], with the transform's 1 / n_fft
-    float *squares; // [n_fft] of the window without it
+    float *window;   // [n_fft], with the transform's 1 / n_fft
+    float *squares;  // [n_fft] of the window without it
     int n_lanes;
-    struct lane *lanes; // [n_lanes]
+    struct lane *lanes;  // [n_lanes]
     size_t n_bytes;
 };
 
@@ -109,10 +109,10 @@ static inline uint32_t float_to_bits(float f) {
 static inline float bounded_exp(float x) {
     x = x > 80.0f ? 80.0f : x;
     x = x < -87.0f ? -87.0f : x;
-    const float to_whole = 0x1.8p23f; // adding it leaves no room for a fraction
+    const float to_whole = 0x1.8p23f;  // adding it leaves no room for a fraction
     float shifted = x * 1.44269504f + to_whole;
     float n = shifted - to_whole;
-    float r = x - n * 0.693145752f; // ln 2 in two parts, the first short enough to make n times it exact
+    float r = x - n * 0.693145752f;  // ln 2 in two parts, the first short enough to make n times it exact
     r = r - n * 1.42860677e-6f;
     float e = 1.0f / 5040;
     e = e * r + 1.0f / 720;
@@ -130,11 +130,11 @@ static inline float bounded_exp(float x) {
    turns apart, and a phase means nothing); Taylor series do the rest. */
 static inline void turn(float x, float *cos_out, float *sin_out) {
     const double to_whole = 0x1.8p52;
-    double quarters = (double)x * 0.63661977236758134308; // of a turn: x / (pi / 2)
+    double quarters = (double)x * 0.63661977236758134308;  // of a turn: x / (pi / 2)
     double shifted = quarters + to_whole;
-    float a = (float)((quarters - (shifted - to_whole)) * 1.57079632679489661923); // |a| <= pi / 4
+    float a = (float)((quarters - (shifted - to_whole)) * 1.57079632679489661923);  // |a| <= pi / 4
     double fourth = (shifted - to_whole) * 0.25, fraction = fourth - ((fourth + to_whole) - to_whole);
-    float q = (float)fraction * 4; // -2, -1, 0, 1, 2 quarters
+    float q = (float)fraction * 4;  // -2, -1, 0, 1, 2 quarters
     float b = a * a;
     float s = -1.0f / 5040 + b * (1.0f / 362880);
     s = 1.0f / 120 + b * s;
@@ -146,7 +146,7 @@ static inline void turn(float x, float *cos_out, float *sin_out) {
     c = -0.5f + b * c;
     c = 1.0f + b * c;
     float q2 = q * q;
-    float cos_q = (6 - 7 * q2 + q2 * q2) / 6, sin_q = q * (4 - q2) / 3; // exact: 1, 0, -1, and 0, +-1, 0
+    float cos_q = (6 - 7 * q2 + q2 * q2) / 6, sin_q = q * (4 - q2) / 3;  // exact: 1, 0, -1, and 0, +-1, 0
     *cos_out = c * cos_q - s * sin_q;
     *sin_out = s * cos_q + c * sin_q;
 }
@@ -190,12 +190,12 @@ static void add_frames(void *argument, int thread, int n_threads) {
     pool_share(run->n, 1, thread, n_threads, &begin, &end);
     for (int64_t block = begin; block < end; block++) {
         float *restrict out = run->pcm + block * hop;
-        int64_t first = block * hop + dropped; // of the block, counted from the start of frame 0
+        int64_t first = block * hop + dropped;  // of the block, counted from the start of frame 0
         memset(out, 0, (size_t)hop * sizeof *out);
         memset(norm, 0, (size_t)hop * sizeof *norm);
         int64_t t = first < n_fft ? 0 : (first - n_fft) / hop + 1;
         for (; t < run->n && t * hop < first + hop; t++) {
-            int64_t at = t * hop - first; // of the frame in the block
+            int64_t at = t * hop - first;  // of the frame in the block
             int64_t from = at > 0 ? at : 0, to = at + n_fft < hop ? at + n_fft : hop;
             const float *restrict frame = run->head + t * (n_fft + 2);
             for (int64_t i = from; i < to; i++) {

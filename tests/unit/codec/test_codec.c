@@ -16,12 +16,12 @@
 enum { C = 8, Q = 6, N_FSQ = 3, FFN = 10, N_FFT = 12, HOP = 4, BLOCKS = 2 };
 
 struct change {
-    const char *name; // of the key or tensor
-    bool missing;     // it is left out
-    int64_t value;    // of a key; of dimension `dim` of a tensor
+    const char *name;  // of the key or tensor
+    bool missing;      // it is left out
+    int64_t value;     // of a key; of dimension `dim` of a tensor
     int dim;
-    const char *text; // of a key: a string in place of the number
-    const char *said; // part of the sentence
+    const char *text;  // of a key: a string in place of the number
+    const char *said;  // part of the sentence
 };
 
 static const struct change none = {.name = ""};
@@ -29,7 +29,7 @@ static const struct change none = {.name = ""};
 static struct {
     struct gguf_writer *w;
     const struct change *change;
-    int64_t sizes[128]; // elements of the tensors announced
+    int64_t sizes[128];  // elements of the tensors announced
     int n_tensors;
 } file;
 
@@ -244,7 +244,7 @@ static void refuses_levels_that_cannot_be(void **state) {
         {{4, 3}, 2},        // the projection has three columns
         {{4, 3, 2, 2}, 4},  //
         {{65536, 65536, 65536}, 3},
-        {{46341, 46341, 2}, 3}, // 2^32 and a little
+        {{46341, 46341, 2}, 3},  // 2^32 and a little
         {{2000000000, 2, 2}, 3},
         {{2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2}, 17},
     };
@@ -255,7 +255,7 @@ static void refuses_levels_that_cannot_be(void **state) {
         assert_true(s == UTTER_FORMAT || s == UTTER_UNSUPPORTED);
     }
     struct codec *c;
-    static const int32_t most[] = {32768, 32767, 2}; // just below 2^31
+    static const int32_t most[] = {32768, 32767, 2};  // just below 2^31
     assert_ok(load_changed(&none, most, 3, &c));
     assert_int_equal(c->config.n_codes, 2147418112);
     float values[3];
@@ -299,7 +299,7 @@ static void window_is_a_periodic_hann_window(void **state) {
     codec_istft_window(&config, window);
     assert_true(window[0] == 0 && window[960] == 1);
     for (int i = 1; i < 1920; i++) assert_true(fabsf(window[i] - window[1920 - i]) < 1e-7f);
-    for (int i = 0; i < 480; i++) { // the sum of squares over all four frames is 1.5 everywhere
+    for (int i = 0; i < 480; i++) {  // the sum of squares over all four frames is 1.5 everywhere
         double sum = 0;
         for (int j = 0; j < 4; j++) sum += (double)window[i + 480 * j] * window[i + 480 * j];
         assert_true(fabs(sum - 1.5) < 1e-6);

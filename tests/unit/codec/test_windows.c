@@ -34,8 +34,8 @@ static int random_below(int n) {
 
 struct piece {
     float *pcm;
-    int n;     // samples
-    int start; // its place in the output, in samples
+    int n;      // samples
+    int start;  // its place in the output, in samples
 };
 
 /* Everything added so far; returns the samples in all. */
@@ -62,7 +62,8 @@ static int overlap_add(const struct piece *pieces, int n_pieces, float *out) {
 
 static float scratch[MAX_CODES * 2 * HOP];
 
-static void keep_piece(struct piece *p, const int32_t *cache, int begin, int end, int from_frame, int n_frames, int start) {
+static void keep_piece(struct piece *p, const int32_t *cache, int begin, int end, int from_frame, int n_frames,
+                       int start) {
     decode(cache + begin, end - begin, scratch);
     p->n = n_frames * HOP;
     p->pcm = malloc((size_t)p->n * sizeof *p->pcm);
@@ -118,7 +119,7 @@ static int drain(struct windows *w, float *out, int *yields, int *n_yields) {
         const float *ready;
         windows_next(w, &codes, &n);
         if (!n) return total;
-        windows_next(w, &again, &n_again); // asking twice changes nothing
+        windows_next(w, &again, &n_again);  // asking twice changes nothing
         assert_ptr_equal(codes, again);
         assert_int_equal(n, n_again);
         decode(codes, n, pcm);
@@ -157,7 +158,7 @@ ended:
     assert_int_equal(n_got, n_want);
     assert_int_equal(n_got_yields, n_want_yields);
     assert_memory_equal(got_yields, want_yields, (size_t)n_want_yields * sizeof *want_yields);
-    assert_memory_equal(got, want, (size_t)n_want * sizeof *want); // to the last bit
+    assert_memory_equal(got, want, (size_t)n_want * sizeof *want);  // to the last bit
     windows_free(w);
 }
 
@@ -189,8 +190,8 @@ static void first_piece_may_be_smaller(void **state) {
 static void other_shapes(void **state) {
     (void)state;
     static const struct window_shape shapes[] = {
-        {.chunk = 1, .lookforward = 2, .lookback = 0, .overlap = 1, .first_chunk = 1}, // three pieces overlap
-        {.chunk = 3, .lookforward = 8, .lookback = 2, .overlap = 4, .first_chunk = 2}, // four do
+        {.chunk = 1, .lookforward = 2, .lookback = 0, .overlap = 1, .first_chunk = 1},  // three pieces overlap
+        {.chunk = 3, .lookforward = 8, .lookback = 2, .overlap = 4, .first_chunk = 2},  // four do
         {.chunk = 10, .lookforward = 0, .lookback = 5, .overlap = 0, .first_chunk = 10},
         {.chunk = 40, .lookforward = 7, .lookback = 100, .overlap = 3, .first_chunk = 11},
     };
@@ -282,12 +283,12 @@ static void refuses_what_cannot_be(void **state) {
     int n;
     float pcm[HOP] = {0};
     int32_t code = 1;
-    assert_int_equal(windows_decoded(w, pcm, &ready, &n), UTTER_INTERNAL); // nothing was asked for
+    assert_int_equal(windows_decoded(w, pcm, &ready, &n), UTTER_INTERNAL);  // nothing was asked for
     assert_int_equal(n, 0);
     assert_int_equal(windows_push(w, NULL, 1, false), UTTER_INVALID);
     assert_int_equal(windows_push(w, &code, -1, false), UTTER_INVALID);
     assert_ok(windows_push(w, &code, 1, true));
-    assert_int_equal(windows_push(w, &code, 1, false), UTTER_INVALID); // after the last
+    assert_int_equal(windows_push(w, &code, 1, false), UTTER_INVALID);  // after the last
     windows_free(w);
     windows_free(NULL);
 }
