@@ -1,0 +1,123 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "text/rewrite.h"
+
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MATCH_LIMIT = 100000, DEPTH_LIMIT = 2000 };  // per match; ours need a few hundred at most
+
+struct rewriter {
+    const struct rule *rules;  // [n]
+    pcre2_code **codes;        // [n]
+    size_t n;
+};
+
+status rewriter_new(const struct rule *rules, size_t n, struct rewriter **out) {
+    *out = NULL;
+    struct rewriter *r = calloc(1, sizeof *r);
+    if (r) r->codes = calloc(n, sizeof *r->codes);
+    if (!r || !r->codes) {
+        free(r);
+        return fail_memory(n * sizeof(void *), "text rules");
+    }
+    r->rules = rules;
+    r->n = n;
+    for (size_t i = 0; i < n; i++) {
+        int error;
+        size_t at;
+        r->codes[i] = pcre2_compile((PCRE2_SPTR)rules[i].pattern, PCRE2_ZERO_TERMINATED,
+                                    PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &error, &at, NULL);
+        if (!r->codes[i]) {
+            rewriter_free(r);
+            return fail(UTTER_INTERNAL, "text rule %zu does not compile at character %zu: %s", i, at, rules[i].pattern);
+        }
+        pcre2_jit_compile(r->codes[i], PCRE2_JIT_COMPLETE);  // where there is no JIT, matching works without
+    }
+    *out = r;
+    return UTTER_OK;
+}
+
+void rewriter_free(struct rewriter *r) {
+    if (!r) return;
+    for (size_t i = 0; i < r->n; i++) pcre2_code_free(r->codes[i]);
+    free(r->codes);
+    free(r);
+}
+
+static void write_replacement(const struct match *m, const char *replacement, struct str *out) {
+    for (const char *p = replacement; *p; p++) {
+        if (p[0] != '$' || p[1] < '0' || p[1] > '9') {
+            str_putc(out, *p);
+            continue;
+        }
+        struct span s = m->group[*++p - '0'];
+        if (s.p) str_append(out, s.p, s.n);
+    }
+}
+
+static void fill_match(struct match *m, const size_t *bounds, int n_groups) {
+    m->begin = bounds[0];
+    m->end = bounds[1];
+    for (int i = 0; i < REWRITE_GROUPS; i++) {
+        bool there = i < n_groups && bounds[2 * i] != PCRE2_UNSET;
+        m->group[i] =
+            there ? (struct span){m->text + bounds[2 * i], bounds[2 * i + 1] - bounds[2 * i]} : (struct span){0};
+    }
+}
+
+static void apply(const pcre2_code *code, const struct rule *rule, const void *context, const char *text, size_t len,
+                  pcre2_match_data *data, pcre2_match_context *limits, struct str *out) {
+    struct match m = {.text = text, .len = len, .context = context};
+    size_t at = 0, copied = 0;
+    while (at <= len) {
+        int found = pcre2_match(code, (PCRE2_SPTR)text, len, at, 0, data, limits);
+        if (found < 0) break;  // none, or none within the limits
+        fill_match(&m, pcre2_get_ovector_pointer(data), found);
+        str_append(out, text + copied, m.begin - copied);
+        if (!rule->write)
+            write_replacement(&m, rule->replacement, out);
+        else if (!rule->write(&m, out))
+            str_append(out, text + m.begin, m.end - m.begin);
+        copied = m.end;
+        at = m.end > m.begin ? m.end : m.end + 1;  // an empty match is stepped over
+    }
+    str_append(out, text + copied, len - copied);
+}
+
+status rewrite(const struct rewriter *r, const void *context, const char *text, size_t len, struct str *out) {
+    pcre2_match_data *data = pcre2_match_data_create(REWRITE_GROUPS, NULL);
+    pcre2_match_context *limits = pcre2_match_context_create(NULL);
+    struct str now = {0}, next = {0};
+    status s = data && limits ? UTTER_OK : fail_memory(1024, "a text rule");
+    if (s == UTTER_OK) {
+        pcre2_set_match_limit(limits, MATCH_LIMIT);
+        pcre2_set_depth_limit(limits, DEPTH_LIMIT);
+        str_append(&now, text, len);
+    }
+    for (size_t i = 0; s == UTTER_OK && i < r->n; i++) {
+        str_clear(&next);
+        apply(r->codes[i], &r->rules[i], context, str_text(&now), now.len, data, limits, &next);
+        s = str_status(&next);
+        struct str swap = now;
+        now = next;
+        next = swap;
+    }
+    if (s == UTTER_OK) str_append(out, str_text(&now), now.len);
+    str_free(&now);
+    str_free(&next);
+    pcre2_match_data_free(data);
+    pcre2_match_context_free(limits);
+    return s == UTTER_OK ? str_status(out) : s;
+}
+
+long long span_number(struct span s) {
+    long long n = 0;
+    int digits = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9') continue;
+        if (++digits > 18) return -1;
+        n = n * 10 + (s.p[i] - '0');
+    }
+    return n;
+}
