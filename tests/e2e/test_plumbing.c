@@ -9,9 +9,9 @@
 #include <jansson.h>
 
 #include "base/npy.h"
-#include "folder.h"
+#include "fixtures/folder.h"
 #include "run.h"
-#include "tiny.h"
+#include "fixtures/tiny.h"
 
 enum { N_GREEDY = 32 };
 

@@ -11,9 +11,9 @@
 #include <jansson.h>
 
 #include "base/npy.h"
-#include "folder.h"
+#include "fixtures/folder.h"
 #include "utter.h"
-#include "xz/unxz.h"
+#include "fixtures/xz/unxz.h"
 
 static char codec_path[FIXTURE_PATH];
 
