@@ -32,6 +32,17 @@ bool block_type_by_name(const char *name, block_type *out) {
     return false;
 }
 
+block_type block_type_for(block_type type, int64_t n) {
+    if (n % infos[type].n_weights == 0) return type;
+    block_type smaller = type == BLOCK_Q4_K ? BLOCK_Q5_0 : type == BLOCK_Q5_K ? BLOCK_Q5_1 : BLOCK_Q8_0;
+    return infos[type].n_weights == 256 && n % 32 == 0 ? smaller : BLOCK_F16;
+}
+
+block_type block_type_for_output(block_type type) {
+    bool whole = type == BLOCK_F32 || type == BLOCK_F16 || type == BLOCK_BF16;
+    return whole ? type : BLOCK_Q8_0;
+}
+
 /* ---- 16-bit floats ---- */
 
 static uint32_t f32_bits(float f) {

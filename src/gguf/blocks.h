@@ -45,9 +45,17 @@ static inline size_t block_row_bytes(block_type type, int64_t n) {
 /* src: one row of n weights in `type`; dst: float [n]. */
 void dequantize_row(block_type type, const void *src, float *dst, int64_t n);
 
-/* src: float [n]; dst: room for block_row_bytes. Types F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1, bit for bit as
-   llama.cpp's reference quantiser. UTTER_UNSUPPORTED for the K types; UTTER_INVALID for a weight that is not finite, or
-   beyond 65504 where the type keeps weights, scales or minimums in half precision. */
+/* The type that rows of n weights get where `type` is asked for: itself where its blocks fit; for the K types otherwise
+   the nearest type of smaller blocks, as llama.cpp puts it there; F16 where no block fits. */
+block_type block_type_for(block_type type, int64_t n);
+
+/* The type of the matrix that decides over tokens, where `type` is asked for: Q8_0 for all that is below it, as in the
+   published files. */
+block_type block_type_for_output(block_type type);
+
+/* src: float [n]; dst: room for block_row_bytes. Types F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 bit for bit as llama.cpp's
+   reference quantiser, Q4_K Q5_K Q6_K with its error. UTTER_INVALID for a weight that is not finite, or beyond 65504
+   where the type keeps weights, scales or minimums in half precision. */
 status quantize_row(block_type type, const float *src, void *dst, int64_t n);
 
 float f16_to_f32(uint16_t h);

@@ -22,6 +22,7 @@ struct gguf {
     char *label;
     struct file_map map;  // empty when the file lies in someone else's memory
     int64_t n_keys, n_tensors;
+    struct gguf_string key_bytes;
     struct gguf_key *keys;
     struct gguf_tensor *tensors;                 // names are owned
     const struct gguf_key **keys_by_name;        // [n_keys], sorted
@@ -288,7 +289,9 @@ static status parse(struct reader *r, struct gguf *g) {
     TRY(take_u64(r, "the number of keys", "", &n_keys));
     TRY(check_count(r, "tensors", n_tensors, MIN_TENSOR_BYTES));
     TRY(check_count(r, "keys", n_keys, MIN_KEY_BYTES));
+    size_t keys_at = r->at;
     TRY(read_keys(r, g, (int64_t)n_keys));
+    g->key_bytes = (struct gguf_string){(const char *)r->data + keys_at, r->at - keys_at};
     const uint64_t *offsets = NULL;
     status s = read_tensors(r, g, (int64_t)n_tensors, &offsets);
     if (s == UTTER_OK) s = place_tensors(r, g, offsets);
@@ -351,6 +354,13 @@ void gguf_close(struct gguf *g) {
 /* ---- what is in it ---- */
 
 const char *gguf_label(const struct gguf *g) { return g->label; }
+
+struct gguf_string gguf_key_bytes(const struct gguf *g) { return g->key_bytes; }
+
+int64_t gguf_u32_offset(const struct gguf *g, const char *key) {
+    const struct gguf_key *k = gguf_find_key(g, key);
+    return k && k->type == GGUF_U32 ? (int64_t)((const char *)k->value - g->key_bytes.data) : -1;
+}
 
 int64_t gguf_n_tensors(const struct gguf *g) { return g->n_tensors; }
 

@@ -57,6 +57,11 @@ const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *nam
 int64_t gguf_n_keys(const struct gguf *g);
 const char *gguf_key_at(const struct gguf *g, int64_t i, gguf_value_type *type);
 
+/* All keys with their values, as they lie in the file; gguf_n_keys says how many. */
+struct gguf_string gguf_key_bytes(const struct gguf *g);
+/* Where in gguf_key_bytes the value of a key of type U32 stands; -1 when there is no such key. */
+int64_t gguf_u32_offset(const struct gguf *g, const char *key);
+
 /* Metadata. Each returns false when the key is absent, of another kind, or beyond the range of the result.
    Integers are taken from any integer type, floats from any number. */
 bool gguf_get_i64(const struct gguf *g, const char *key, int64_t *out);

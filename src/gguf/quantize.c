@@ -4,6 +4,7 @@
 
 #include "gguf/blocks.h"
 #include "gguf/layouts.h"
+#include "gguf/quantize_k.h"
 
 // A float cut to a whole number. What lies beyond int (a scale so small that its reciprocal is infinite) becomes 0, as
 // the low byte of x86's conversion does, so that files come out the same everywhere.
@@ -94,9 +95,6 @@ static void quantize_q8_0(const float *x, struct q8_0 *b) {
 
 status quantize_row(block_type type, const float *src, void *dst, int64_t n) {
     const struct block_info *info = block_info(type);
-    if (type == BLOCK_Q4_K || type == BLOCK_Q5_K || type == BLOCK_Q6_K)
-        return fail(UTTER_UNSUPPORTED, "utter does not write %s; use F16, BF16, Q8_0, Q5_1, Q5_0, Q4_1 or Q4_0",
-                    info->name);
     // What a half-precision weight, scale or minimum can hold.
     float limit = type == BLOCK_F32 ? 0x1.fffffep127f : type == BLOCK_BF16 ? 0x1.fep127f : 65504.0f;
     for (int64_t i = 0; i < n; i++)
@@ -132,7 +130,8 @@ status quantize_row(block_type type, const float *src, void *dst, int64_t n) {
         case BLOCK_Q4_K:
         case BLOCK_Q5_K:
         case BLOCK_Q6_K:
-            break;  // refused above
+            quantize_k_row(type, src, dst, n);
+            break;
     }
     return UTTER_OK;
 }

@@ -107,6 +107,11 @@ void gguf_put_string_array(struct gguf_writer *w, const char *key, const char *c
     for (size_t i = 0; i < n; i++) put_text(&w->keys, values[i]);
 }
 
+void gguf_put_key_bytes(struct gguf_writer *w, const void *bytes, size_t n_bytes, int64_t n) {
+    put(&w->keys, bytes, n_bytes);
+    w->n_keys += (uint64_t)n;
+}
+
 void gguf_put_tensor(struct gguf_writer *w, const char *name, block_type type, int n_dims, const int64_t *dims) {
     const struct block_info *b = block_info(type);
     uint64_t n = 1, n_bytes = 0, end = 0;

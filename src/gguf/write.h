@@ -18,6 +18,9 @@ void gguf_put_i32_array(struct gguf_writer *w, const char *key, const int32_t *v
 void gguf_put_f32_array(struct gguf_writer *w, const char *key, const float *values, size_t n);
 void gguf_put_string_array(struct gguf_writer *w, const char *key, const char *const *values, size_t n);
 
+/* n keys with their values as they lie in another file (gguf_key_bytes). */
+void gguf_put_key_bytes(struct gguf_writer *w, const void *bytes, size_t n_bytes, int64_t n);
+
 /* Announces a tensor; dims[0] is the innermost dimension. */
 void gguf_put_tensor(struct gguf_writer *w, const char *name, block_type type, int n_dims, const int64_t *dims);
 
