@@ -187,7 +187,7 @@ static int models_convert(int argc, char **argv) {
     else if (!block_type_by_name(type_name, &type))
         fail(UTTER_INVALID, "--type: there is no type %s", type_name);
     else
-        return command_end(argv[0], convert_safetensors(argv[1], argv[2], type));
+        return command_end(argv[0], convert_model(argv[1], argv[2], type));
     return command_usage(argv[0]);
 }
 

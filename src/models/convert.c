@@ -10,8 +10,8 @@ enum { MAX_BLOCKS = 1024 };
 status count_blocks(const struct plan *p, const char *prefix, int64_t *out) {
     size_t len = strlen(prefix);
     long n = 0;
-    for (int64_t i = 0; i < safetensors_n_tensors(p->file); i++) {
-        const char *name = safetensors_at(p->file, i)->name;
+    for (int64_t i = 0; i < checkpoint_n_tensors(p->file); i++) {
+        const char *name = checkpoint_at(p->file, i)->name;
         if (strncmp(name, prefix, len) != 0 || name[len] < '0' || name[len] > '9') continue;
         long block = strtol(name + len, NULL, 10);
         if (block >= MAX_BLOCKS)
@@ -23,18 +23,32 @@ status count_blocks(const struct plan *p, const char *prefix, int64_t *out) {
     return UTTER_OK;
 }
 
+// Names that an exporter has made up: nothing tells which weight is which.
+static bool is_anonymous(const struct checkpoint *c) {
+    for (int64_t i = 0; i < checkpoint_n_tensors(c); i++) {
+        const char *name = checkpoint_at(c, i)->name;
+        if (strncmp(name, "onnx::", 6) == 0 || strncmp(name, "val_", 4) == 0) return true;
+    }
+    return false;
+}
+
 static status convert(struct plan *p, const char *out, block_type type) {
     struct gguf_writer *w;
     TRY(gguf_writer_open(out, &w));
     status s;
-    if (safetensors_find(p->file, "generator.backbone.embed.weight"))
+    if (checkpoint_find(p->file, "generator.backbone.embed.weight"))
         s = convert_codec(p, w);
-    else if (safetensors_find(p->file, "model.embed_tokens.weight"))
+    else if (checkpoint_find(p->file, "model.embed_tokens.weight"))
         s = convert_backbone(p, w);
     else
         s = fail(UTTER_FORMAT,
                  "%s holds neither a NeuCodec (generator.backbone.embed.weight) nor a language model "
                  "(model.embed_tokens.weight)",
+                 p->path);
+    if (s != UTTER_OK && is_anonymous(p->file))
+        s = fail(UTTER_UNSUPPORTED,
+                 "%s is an ONNX model whose exporter has left weights without their names, so that they cannot be told "
+                 "apart; convert the PyTorch or safetensors file of the same model",
                  p->path);
     if (s == UTTER_OK) {
         plan_announce(p, w, type);
@@ -45,14 +59,12 @@ static status convert(struct plan *p, const char *out, block_type type) {
     return s;
 }
 
-status convert_safetensors(const char *in, const char *out, block_type type) {
-    if (type == BLOCK_Q4_K || type == BLOCK_Q5_K || type == BLOCK_Q6_K)
-        return quantize_row(type, NULL, NULL, 0);  // says why
-    struct safetensors *file;
-    TRY(safetensors_open(in, &file));
+status convert_model(const char *in, const char *out, block_type type) {
+    struct checkpoint *file;
+    TRY(checkpoint_open(in, &file));
     struct plan p = {.path = in, .file = file};
     status s = convert(&p, out, type);
     plan_free(&p);
-    safetensors_close(file);
+    checkpoint_close(file);
     return s;
 }

@@ -2,10 +2,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "models/convert_folder.h"
 #include "models/convert_parts.h"
 
 // What the metadata says of a language model.
 struct geometry {
+    const char *source;  // of the metadata, for messages
+    bool tied;           // an lm_head in the file does not count
     char arch[16];
     int64_t n_layers, n_embd, n_ffn, n_heads, n_kv_heads;
     int64_t head_dim;  // rows of q, by shape, over the heads
@@ -20,8 +23,8 @@ static status read_arch(const struct plan *p, const json_t *said, struct geometr
             snprintf(g->arch, sizeof g->arch, "%s", arch);
             return UTTER_OK;
         }
-    return fail(UTTER_UNSUPPORTED, "%s: utter.gguf general.architecture is %.40s; wanted qwen2, llama or qwen3",
-                p->path, arch ? arch : "not there");
+    return fail(UTTER_UNSUPPORTED, "%s: %s general.architecture is %.40s; wanted qwen2, llama or qwen3", p->path,
+                g->source, arch ? arch : "not there");
 }
 
 // The whole number <arch>.<rest>, from 1 to `high`.
@@ -31,7 +34,7 @@ static status read_number(const struct plan *p, const json_t *said, const struct
     snprintf(key, sizeof key, "%s.%s", g->arch, rest);
     const json_t *v = json_object_get(said, key);
     if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > high)
-        return fail(UTTER_FORMAT, "%s: utter.gguf %s is not a whole number from 1 to %" PRId64, p->path, key, high);
+        return fail(UTTER_FORMAT, "%s: %s %s is not a whole number from 1 to %" PRId64, p->path, g->source, key, high);
     *out = json_integer_value(v);
     return UTTER_OK;
 }
@@ -43,7 +46,7 @@ static status read_geometry(const struct plan *p, const json_t *said, struct geo
     TRY(read_number(p, said, g, "feed_forward_length", 1 << 20, &g->n_ffn));
     TRY(read_number(p, said, g, "attention.head_count", 1 << 16, &g->n_heads));
     TRY(read_number(p, said, g, "attention.head_count_kv", g->n_heads, &g->n_kv_heads));
-    const struct safetensors_tensor *t;
+    const struct tensor *t;
     TRY(plan_need(p, "model.embed_tokens.weight", 2, &t));
     g->n_vocab = t->dims[0];
     TRY(plan_need(p, "model.layers.0.self_attn.q_proj.weight", 2, &t));
@@ -55,9 +58,8 @@ static status read_geometry(const struct plan *p, const json_t *said, struct geo
     int64_t n_layers;
     TRY(count_blocks(p, "model.layers.", &n_layers));
     if (n_layers != g->n_layers)
-        return fail(UTTER_FORMAT,
-                    "%s: utter.gguf %s.block_count is %" PRId64 ", and the tensors make %" PRId64 " layers", p->path,
-                    g->arch, g->n_layers, n_layers);
+        return fail(UTTER_FORMAT, "%s: %s %s.block_count is %" PRId64 ", and the tensors make %" PRId64 " layers",
+                    p->path, g->source, g->arch, g->n_layers, n_layers);
     return UTTER_OK;
 }
 
@@ -105,9 +107,10 @@ static bool ends_with(const char *text, const char *end) {
 
 // A weight that is left behind (a bias of another architecture, say) would make another model of it.
 static status refuse_leftovers(const struct plan *p, const struct geometry *g) {
-    for (int64_t i = 0; i < safetensors_n_tensors(p->file); i++) {
-        const struct safetensors_tensor *t = safetensors_at(p->file, i);
-        bool used = ends_with(t->name, ".rotary_emb.inv_freq");  // follows from rope.freq_base
+    for (int64_t i = 0; i < checkpoint_n_tensors(p->file); i++) {
+        const struct tensor *t = checkpoint_at(p->file, i);
+        bool used = ends_with(t->name, ".rotary_emb.inv_freq") ||  // follows from rope.freq_base
+                    (g->tied && strcmp(t->name, "lm_head.weight") == 0);
         for (int j = 0; j < p->n && !used; j++) used = p->items[j].tensor == t;
         if (!used)
             return fail(UTTER_UNSUPPORTED, "%s: tensor %.80s has no place in a %s model", p->path, t->name, g->arch);
@@ -116,11 +119,15 @@ static status refuse_leftovers(const struct plan *p, const struct geometry *g) {
 }
 
 static status add_tensors(struct plan *p, const struct geometry *g) {
+    bool own_output = !g->tied && checkpoint_find(p->file, "lm_head.weight");
     TRY(plan_add(p, "model.embed_tokens.weight", "token_embd.weight", g->n_vocab, g->n_embd, 0));
+    if (!own_output) plan_mark_output(p);
     for (int64_t i = 0; i < g->n_layers; i++) TRY(add_layer(p, g, i));
     TRY(plan_add(p, "model.norm.weight", "output_norm.weight", g->n_embd, 0, 0));
-    if (safetensors_find(p->file, "lm_head.weight"))
+    if (own_output) {
         TRY(plan_add(p, "lm_head.weight", "output.weight", g->n_vocab, g->n_embd, 0));
+        plan_mark_output(p);
+    }
     return refuse_leftovers(p, g);
 }
 
@@ -137,13 +144,19 @@ static status put_metadata(const struct plan *p, struct gguf_writer *w, json_t *
 
 status convert_backbone(struct plan *p, struct gguf_writer *w) {
     json_t *said;
+    struct geometry g = {.source = "utter.gguf"};
     TRY(metadata_object(p, "utter.gguf", &said));
+    if (!said) {
+        g.source = "config.json:";
+        TRY(folder_metadata(p->file, &said));
+    }
     if (!said)
-        return fail(
-            UTTER_FORMAT,
-            "%s: __metadata__ has no \"utter.gguf\", the JSON object that says architecture, geometry and vocabulary",
-            p->path);
-    struct geometry g = {0};
+        return fail(UTTER_FORMAT,
+                    "%s: __metadata__ has no \"utter.gguf\", the JSON object that says architecture, geometry and "
+                    "vocabulary, and there is no config.json beside it",
+                    p->path);
+    g.tied = json_is_true(json_object_get(said, "tie_word_embeddings"));
+    json_object_del(said, "tie_word_embeddings");
     status s = read_geometry(p, said, &g);
     if (s == UTTER_OK) s = put_metadata(p, w, said);
     json_decref(said);

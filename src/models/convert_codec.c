@@ -17,11 +17,11 @@ static const char PROJECT[] = "generator.quantizer.project_out.weight";
 static const char PROJECT_OLD[] = "generator.quantizer.fsqs.0.project_out.weight";  // an older spelling
 
 static const char *project_name(const struct plan *p) {
-    return !safetensors_find(p->file, PROJECT) && safetensors_find(p->file, PROJECT_OLD) ? PROJECT_OLD : PROJECT;
+    return !checkpoint_find(p->file, PROJECT) && checkpoint_find(p->file, PROJECT_OLD) ? PROJECT_OLD : PROJECT;
 }
 
 static status read_shapes(const struct plan *p, struct geometry *g) {
-    const struct safetensors_tensor *t;
+    const struct tensor *t;
     TRY(plan_need(p, "generator.backbone.embed.weight", 3, &t));
     g->n_embd = t->dims[0];
     g->embed_taps = t->dims[2];

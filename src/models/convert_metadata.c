@@ -7,7 +7,7 @@
 
 status metadata_object(const struct plan *p, const char *key, json_t **out) {
     *out = NULL;
-    const char *text = safetensors_metadata(p->file, key);
+    const char *text = checkpoint_metadata(p->file, key);
     if (!text) return UTTER_OK;
     json_error_t error;
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);

@@ -19,7 +19,7 @@ static void put_shape(struct str *s, int n_dims, const int64_t *dims) {
     str_putc(s, ']');
 }
 
-static status wrong_shape(const struct plan *p, const struct safetensors_tensor *t, const char *wanted) {
+static status wrong_shape(const struct plan *p, const struct tensor *t, const char *wanted) {
     struct str found = {0};
     put_shape(&found, t->n_dims, t->dims);
     status s =
@@ -29,16 +29,16 @@ static status wrong_shape(const struct plan *p, const struct safetensors_tensor 
 }
 
 // With wanted: what to say of a missing tensor.
-static status find(const struct plan *p, const char *name, const char *wanted, const struct safetensors_tensor **out) {
-    *out = safetensors_find(p->file, name);
+static status find(const struct plan *p, const char *name, const char *wanted, const struct tensor **out) {
+    *out = checkpoint_find(p->file, name);
     if (!*out) return fail(UTTER_FORMAT, "%s: tensor %.80s is missing; wanted %s", p->path, name, wanted);
-    if (!(*out)->is_float)
-        return fail(UTTER_UNSUPPORTED, "%s: tensor %.80s is of type %s; wanted F32, F16 or BF16", p->path, name,
+    if (!tensor_is_float(*out))
+        return fail(UTTER_UNSUPPORTED, "%s: tensor %.80s is of type %s; wanted F32, F16, BF16 or F64", p->path, name,
                     (*out)->dtype);
     return UTTER_OK;
 }
 
-status plan_need(const struct plan *p, const char *name, int n_dims, const struct safetensors_tensor **out) {
+status plan_need(const struct plan *p, const char *name, int n_dims, const struct tensor **out) {
     char wanted[32];
     snprintf(wanted, sizeof wanted, "%d dimensions", n_dims);
     TRY(find(p, name, wanted, out));
@@ -51,7 +51,7 @@ status plan_need(const struct plan *p, const char *name, int n_dims, const struc
 status plan_add(struct plan *p, const char *source, const char *name, int64_t rows, int64_t cols, int64_t taps) {
     const int64_t dims[3] = {rows, cols, taps};
     int n_dims = taps ? 3 : cols ? 2 : 1;
-    const struct safetensors_tensor *t;
+    const struct tensor *t;
     struct str wanted = {0};
     put_shape(&wanted, n_dims, dims);
     status s = str_status(&wanted);
@@ -74,11 +74,13 @@ status plan_add(struct plan *p, const char *source, const char *name, int64_t ro
     return UTTER_OK;
 }
 
+void plan_mark_output(struct plan *p) { p->items[p->n - 1].output = true; }
+
 void plan_pair_rows(struct plan *p, int64_t n_heads) { p->items[p->n - 1].n_heads = n_heads; }
 
 static block_type item_type(const struct plan_item *item, block_type type) {
     if (!item->cols) return BLOCK_F32;
-    return item->cols % block_info(type)->n_weights == 0 ? type : BLOCK_F16;
+    return block_type_for(item->output ? block_type_for_output(type) : type, item->cols);
 }
 
 void plan_announce(const struct plan *p, struct gguf_writer *w, block_type type) {
@@ -111,17 +113,15 @@ static status write_item(const struct plan *p, const struct plan_item *item, str
     // A vector is one row.
     const int64_t n_rows = item->cols ? item->rows : 1,
                   n = item->cols ? item->cols * (item->taps ? item->taps : 1) : item->rows;
-    const block_type from = item->tensor->type;
-    const size_t n_from = block_row_bytes(from, n), n_to = block_row_bytes(type, n);
-    void *raw = NULL, *blocks = NULL;  // one row as it was and as it will be
+    const size_t n_to = block_row_bytes(type, n);
+    void *blocks = NULL;  // one row as it will be
     float *values = NULL, *turned = NULL;
-    status s = alloc_for(&raw, n_from, 1, item->name);
-    if (s == UTTER_OK) s = alloc_for(&blocks, n_to, 1, item->name);
+    TRY(tensor_check(item->tensor, p->path));
+    status s = alloc_for(&blocks, n_to, 1, item->name);
     if (s == UTTER_OK) s = alloc_for(&values, (size_t)n, sizeof *values, item->name);
     if (s == UTTER_OK) s = alloc_for(&turned, (size_t)n, sizeof *turned, item->name);
     for (int64_t r = 0; r < n_rows && s == UTTER_OK; r++) {
-        memcpy(raw, (const char *)item->tensor->data + (size_t)source_row(item, r) * n_from, n_from);
-        dequantize_row(from, raw, values, n);
+        tensor_read_floats(item->tensor, source_row(item, r) * n, n, values);
         if (item->taps) taps_outside(values, item->cols, item->taps, turned);
         s = quantize_row(type, item->taps ? turned : values, blocks, n);
         if (s != UTTER_OK)
@@ -129,7 +129,6 @@ static status write_item(const struct plan *p, const struct plan_item *item, str
         else
             s = gguf_write_data(w, blocks, n_to);
     }
-    free_aligned(raw);
     free_aligned(blocks);
     free_aligned(values);
     free_aligned(turned);

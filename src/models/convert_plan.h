@@ -1,21 +1,22 @@
-/* A conversion as a list: which tensor of a safetensors file becomes which tensor of a GGUF file, and how. Every shape
+/* A conversion as a list: which tensor of a checkpoint becomes which tensor of a GGUF file, and how. Every shape
    is checked while the list is made, so that nothing is written for a model that cannot be converted. */
 #ifndef UTTER_MODELS_CONVERT_PLAN_H
 #define UTTER_MODELS_CONVERT_PLAN_H
 
 #include "gguf/write.h"
-#include "models/safetensors.h"
+#include "models/checkpoint.h"
 
 struct plan_item {
-    const struct safetensors_tensor *tensor;
+    const struct tensor *tensor;
     char name[96];             // in the GGUF file
     int64_t rows, cols, taps;  // [rows] (cols 0), [rows, cols] (taps 0) or [rows, cols, taps], outermost first
+    bool output;               // decides over tokens: not below Q8_0
     int64_t n_heads;           // not 0: the rows of each head go from halves to pairs (0, D/2, 1, D/2 + 1, ...)
 };
 
 struct plan {
-    const char *path;  // of the safetensors file
-    const struct safetensors *file;
+    const char *path;  // of the checkpoint
+    const struct checkpoint *file;
     struct plan_item *items;
     int n, capacity;
 };
@@ -23,17 +24,20 @@ struct plan {
 void plan_free(struct plan *p);
 
 /* The tensor `name` with n_dims dimensions; UTTER_FORMAT when it is missing, of another rank, or no float. */
-status plan_need(const struct plan *p, const char *name, int n_dims, const struct safetensors_tensor **out);
+status plan_need(const struct plan *p, const char *name, int n_dims, const struct tensor **out);
 
 /* Adds the tensor `source` as `name`; dims as in plan_item. A convolution is stored with its taps outside its
    channels. Missing, no float, or of another shape: UTTER_FORMAT with name, wanted and found. */
 status plan_add(struct plan *p, const char *source, const char *name, int64_t rows, int64_t cols, int64_t taps);
 
+/* The last item is an output. */
+void plan_mark_output(struct plan *p);
+
 /* The last item's rows go from halves to pairs. */
 void plan_pair_rows(struct plan *p, int64_t n_heads);
 
-/* Announces all tensors, then writes their data. Matrices become `type` where their innermost dimension is a multiple
-   of its block, F16 otherwise; vectors F32. */
+/* Announces all tensors, then writes their data. Matrices become `type`, or what block_type_for puts in its
+   place; the output of a language model at least Q8_0; vectors F32. */
 void plan_announce(const struct plan *p, struct gguf_writer *w, block_type type);
 status plan_write(const struct plan *p, struct gguf_writer *w, block_type type);
 

@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         visit(s);
         safetensors_close(s);
         block_type types[] = {BLOCK_F32, BLOCK_F16, BLOCK_Q8_0, BLOCK_Q4_0};
-        if (convert_safetensors(in, out, types[size % 4]) == UTTER_OK) {
+        if (convert_model(in, out, types[size % 4]) == UTTER_OK) {
             struct gguf *g;
             if (gguf_open(out, &g) != UTTER_OK) abort();  // what utter writes, utter reads
             gguf_close(g);

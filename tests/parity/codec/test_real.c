@@ -47,7 +47,7 @@ static void compare_norm(void *user, const char *stage, int index, const float *
 static void f32_equals_the_official_decoder_with_every_kernel_set(void **state) {
     (void)state;
     static float pcm[N_SAMPLES];
-    assert_ok(convert_safetensors(source, path, BLOCK_F32));
+    assert_ok(convert_model(source, path, BLOCK_F32));
     const char *missing;
     const struct kernels *kernels;
     for (int i = 0; (kernels = kernels_at(i, &missing)); i++) {
@@ -75,7 +75,7 @@ static void smaller_weights(block_type type, double at_least) {
     const struct kernels *kernels;
     struct rig rig;
     assert_ok(kernels_find(NULL, &kernels));
-    assert_ok(convert_safetensors(source, path, type));
+    assert_ok(convert_model(source, path, type));
     rig_open(&rig, path, kernels, 0);
     assert_ok(cpu_codec_decode(rig.cpu, codes.data, N, pcm, NO_DEADLINE));
     double ratio = signal_to_noise(waveform.data, pcm, N_SAMPLES);
