@@ -8,6 +8,7 @@
 #include "backbone/prompt.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "engine/voice_codes.h"
 #include "text/phonemes.h"
 
 enum { MAX_FILE_BYTES = 16 << 20, MAX_NAME_BYTES = 128 };
@@ -153,19 +154,51 @@ status voice_list_add_own(struct voice_list *list, const struct backbone *b, con
     return s;
 }
 
-status voice_list_add_file(struct voice_list *list, const char *path, const struct backbone *b, const struct codec *c) {
+// ---- from files ----
+
+// Codes as another program wrote them, with what lies beside them, in the form of a voice file.
+static status object_of_codes(const char *path, const struct file_map *m, json_t **out) {
+    int64_t *codes = NULL, n = 0;
+    char *text = NULL, *name = NULL;
+    TRY(voice_codes_read(path, m->data, m->size, &codes, &n));
+    status s = voice_codes_transcript(path, &text);
+    if (s == UTTER_OK) s = voice_codes_name(path, &name);
+    json_t *array = json_array();
+    int failed = array ? 0 : -1;
+    for (int64_t i = 0; i < n && s == UTTER_OK; i++) failed |= json_array_append_new(array, json_integer(codes[i]));
+    if (s == UTTER_OK && failed) s = fail_memory((size_t)n * sizeof *codes, "a voice");
+    if (s == UTTER_OK) {
+        *out = json_pack("{s:s, s:i, s:s, s:s, s:O}", "format", "utter-voice", "version", 1, "name", name, "text", text,
+                         "codes", array);
+        if (!*out) s = fail(UTTER_FORMAT, "%s: its name, or the transcript beside it, is not a text in UTF-8", path);
+    }
+    json_decref(array);
+    free(name);
+    free(text);
+    free_aligned(codes);
+    return s;
+}
+
+static status object_of_file(const char *path, json_t **out) {
     struct file_map m;
     TRY(file_map_open(path, &m));
-    json_t *object = NULL;
     status s = UTTER_OK;
     if (m.size > MAX_FILE_BYTES) {
         s = fail(UTTER_LIMIT, "%s has %zu bytes; a voice file has at most %d", path, m.size, MAX_FILE_BYTES);
+    } else if (voice_codes_look_like(path, m.data, m.size)) {
+        s = object_of_codes(path, &m, out);
     } else {
         json_error_t error = {0};
-        object = json_loadb(m.data ? m.data : "", m.size, JSON_REJECT_DUPLICATES, &error);
-        if (!object) s = fail(UTTER_FORMAT, "%s is no voice file: %s (line %d)", path, error.text, error.line);
+        *out = json_loadb(m.data ? m.data : "", m.size, JSON_REJECT_DUPLICATES, &error);
+        if (!*out) s = fail(UTTER_FORMAT, "%s is no voice file: %s (line %d)", path, error.text, error.line);
     }
     file_map_close(&m);
+    return s;
+}
+
+status voice_list_add_file(struct voice_list *list, const char *path, const struct backbone *b, const struct codec *c) {
+    json_t *object = NULL;
+    status s = object_of_file(path, &object);
     if (s == UTTER_OK) {
         const char *format = json_string_value(json_object_get(object, "format"));
         json_int_t version = json_integer_value(json_object_get(object, "version"));

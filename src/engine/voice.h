@@ -27,7 +27,8 @@ void voice_list_free(struct voice_list *list);
 /* The voices a model carries in its metadata (`utter.voices`, a JSON array). */
 status voice_list_add_own(struct voice_list *list, const struct backbone *b, const struct codec *c);
 
-/* A voice from a JSON file. Refuses one whose name is taken, or whose codes another codec made. */
+/* A voice from a JSON file, or from codes (.pt, .npy) with their transcript in a .txt beside them, then called as the
+   file is. Refuses one whose name is taken, or whose codes another codec made. */
 status voice_list_add_file(struct voice_list *list, const char *path, const struct backbone *b, const struct codec *c);
 
 /* By name; NULL name: the first. An unknown name is refused with those there are. */
