@@ -31,7 +31,14 @@ _utter() {
                 voices) words="--model --codec --voice-file --json --help"; [[ $verb ]] || words="list --help" ;;
                 models)
                     case $verb in
-                        '') words="list info convert --help" ;;
+                        '') words="list pull remove verify path info convert --help" ;;
+                        pull)
+                            words="--accept-licence --quiet --help $(utter models list 2>/dev/null |
+                                sed -n '/pull NAME/,$ s/^\(neu[a-z0-9-]*\).*/\1/p')" ;;
+                        remove | verify | path)
+                            words="--quiet --help $(utter models list 2>/dev/null |
+                                sed -n '/^pulled:/,/^$/ s/^\([A-Za-z0-9._-]*\) .*/\1/p')"
+                            [[ $verb = path ]] && words="${words/--quiet/--codec}" ;;
                         convert) words="--type --help" files=1 ;;
                         *) words="--json --help" files=1 ;;
                     esac

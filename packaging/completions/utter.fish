@@ -8,7 +8,7 @@ complete -c utter -n "$no_command" -l version -d "print the version"
 complete -c utter -s h -l help -d "show help"
 complete -c utter -n "$no_command" -a say -d "speak a text"
 complete -c utter -n "$no_command" -a voices -d "list the voices"
-complete -c utter -n "$no_command" -a models -d "list, describe and convert models"
+complete -c utter -n "$no_command" -a models -d "list, fetch, describe and convert models"
 complete -c utter -n "$no_command" -a sentences -d "split a text into sentences"
 complete -c utter -n "$no_command" -a normalize -d "write a text out as it is spoken"
 complete -c utter -n "$no_command" -a phonemes -d "turn a text into phonemes"
@@ -19,7 +19,7 @@ complete -c utter -n "$no_command" -a codec -d "turn speech codes into sound"
 complete -c utter -n "$no_command" -a help -d "explain a command"
 
 complete -c utter -n "__fish_seen_subcommand_from voices; and not __fish_seen_subcommand_from list" -a list
-complete -c utter -n "__fish_seen_subcommand_from models; and not __fish_seen_subcommand_from list info convert" -a "list info convert"
+complete -c utter -n "__fish_seen_subcommand_from models; and not __fish_seen_subcommand_from list pull remove verify path info convert" -a "list pull remove verify path info convert"
 complete -c utter -n "__fish_seen_subcommand_from codec; and not __fish_seen_subcommand_from decode" -a decode
 complete -c utter -n "__fish_seen_subcommand_from list info convert decode" -F
 
@@ -45,6 +45,9 @@ __utter_option "say generate" -l min-p -x -d "of those P times as likely as the 
 __utter_option "say" -l retries -x -d "new attempts"
 __utter_option "say voices tokens logits generate" -s m -l model -r -F -d backbone
 __utter_option "say voices decode" -l codec -r -F -d codec
+__utter_option "path" -l codec -d "where its codec is"
+__utter_option "pull" -l accept-licence -x -d "accept this licence"
+__utter_option "pull remove verify" -s q -l quiet -d "say only what goes wrong"
 __utter_option "say logits generate decode" -l threads -x -d "threads of the CPU"
 __utter_option "say logits generate decode" -l kernels -x -a "auto portable avx2 avx512 avx512vnni" -d "kernel set"
 __utter_option "say logits generate decode" -l device -x -a "auto cpu" -d device

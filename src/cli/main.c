@@ -10,7 +10,7 @@
 static const struct command commands[] = {
     {"say", "speak a text: play it, or write it to a file", command_say},
     {"voices", "list the voices", command_voices},
-    {"models", "list, describe and convert models", command_models},
+    {"models", "list, fetch, describe and convert models", command_models},
     {"sentences", "split a text into sentences", command_sentences},
     {"normalize", "write a text out as it is spoken", command_normalize},
     {"phonemes", "turn a text into phonemes", command_phonemes},

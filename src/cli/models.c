@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/models_pull.h"
 #include "engine/plumbing.h"
 #include "models/convert.h"
 
@@ -78,8 +79,10 @@ static int models_info(int argc, char **argv) {
 // ---- list ----
 
 static const struct manual list_manual = {
-    .usage = "[FOLDER] [options]",
-    .about = "Lists the built-in model and codec, and the GGUF files in FOLDER, each with what it is.\n",
+    .usage = "[FOLDER...] [options]",
+    .about =
+        "Lists the built-in model and codec, the GGUF files in each FOLDER, and without one the models\n"
+        "that have been pulled and those that could be.\n",
     .examples =
         "  utter models list\n"
         "  utter models list ~/models\n"
@@ -88,7 +91,7 @@ static const struct manual list_manual = {
 
 static void list_one(json_t *list, const char *file, json_t *info) {
     json_t *entry = json_pack(
-        "{s:o, s:s?, s:s?, s:O?, s:I}", "file", json_text(file), "kind",
+        "{s:s, s:o, s:s?, s:s?, s:O?, s:I}", "state", file ? "file" : "built in", "file", json_text(file), "kind",
         json_string_value(json_object_get(info, "kind")), "name", json_string_value(json_object_get(info, "name")),
         "architecture", json_object_get(info, "architecture"), "bytes",
         (json_int_t)json_integer_value(json_object_get(json_object_get(info, "tensors"), "bytes")));
@@ -136,15 +139,30 @@ static const char *text_of(const json_t *entry, const char *key, const char *oth
     return text ? text : otherwise;
 }
 
+static void print_entry(const json_t *e) {
+    const char *state = text_of(e, "state", "file"), *error = text_of(e, "error", NULL);
+    bool known = strcmp(state, "installed") == 0 || strcmp(state, "available") == 0 || strcmp(state, "damaged") == 0;
+    const char *what = known ? text_of(e, "name", "") : text_of(e, "file", "(built in)");
+    if (error) {
+        printf("%-32s cannot be used: %s\n", what, error);
+        return;
+    }
+    const char *more = known ? text_of(e, "about", text_of(e, "file", "")) : text_of(e, "name", "");
+    char size[32] = "";
+    const json_t *bytes = json_object_get(e, "bytes");
+    if (bytes) snprintf(size, sizeof size, "%.1f MB", (double)json_integer_value(bytes) / 1e6);
+    printf("%-32s %-9s %10s  %s\n", what, text_of(e, "kind", ""), size, more);
+}
+
 static void print_list(const json_t *list) {
+    const char *before = "";
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *e = json_array_get(list, i);
-        const char *error = text_of(e, "error", NULL);
-        if (error)
-            printf("%-32s cannot be used: %s\n", text_of(e, "file", ""), error);
-        else
-            printf("%-32s %-9s %-24s %7.1f MB\n", text_of(e, "file", "(built in)"), text_of(e, "kind", ""),
-                   text_of(e, "name", ""), (double)json_integer_value(json_object_get(e, "bytes")) / 1e6);
+        const char *state = text_of(e, "state", "file");
+        if (strcmp(state, "installed") == 0 && strcmp(before, state) != 0) puts("\npulled:");
+        if (strcmp(state, "available") == 0 && strcmp(before, state) != 0) puts("\nutter models pull NAME fetches:");
+        print_entry(e);
+        before = state;
     }
 }
 
@@ -156,6 +174,7 @@ static int models_list(int argc, char **argv) {
     json_t *list = json_array();
     status s = list_built_in(list);
     for (int i = 1; s == UTTER_OK && i <= n_rest; i++) s = list_folder(list, argv[i]);
+    if (s == UTTER_OK && n_rest == 0) s = models_add_known(list);
     if (s == UTTER_OK && !json) print_list(list);
     if (s == UTTER_OK && json) json_print(json_incref(list), stdout);
     json_decref(list);
@@ -193,7 +212,11 @@ static int models_convert(int argc, char **argv) {
 
 int command_models(int argc, char **argv) {
     static const struct command commands[] = {
-        {"list", "list the built-in model and those in a folder", models_list},
+        {"list", "list the models that there are", models_list},
+        {"pull", "fetch a model, with the codec it needs", models_pull},
+        {"remove", "remove a pulled model", models_remove},
+        {"verify", "compare the checksums of pulled models", models_verify},
+        {"path", "print where a pulled model is", models_path},
         {"info", "show what a model file is", models_info},
         {"convert", "make GGUF of safetensors", models_convert},
     };
