@@ -39,9 +39,10 @@ static void test_the_static_library_links(void **state) {
     const char *build = getenv("UTTER_BUILD");
     if (run("cc --version")->code != 0 || getenv("UTTER_SANITIZED")) skip();
     const struct result *r =
-        run("cc -I'%s/../include' '%s/../examples/speak.c' '%s/libutter.a' $(pkg-config --libs espeak-ng "
-            "libpcre2-8 libutf8proc kissfft-float jansson) -lpthread -lm -o s && ./s 'Good morning.' s.wav",
-            build, build, build);
+        run("cc -I'%s/../include' '%s/../examples/speak.c' '%s/libutter.a' "
+            "$(PKG_CONFIG_PATH='%s/meson-private' pkg-config --static --libs utter | sed s/-lutter//) -o s && "
+            "./s 'Good morning.' s.wav",
+            build, build, build, build);
     if (r->code != 0) fail_msg("%s", r->err);
     assert_true(file_size("s.wav") > 40000);
 }

@@ -82,7 +82,7 @@ static void test_a_closed_pipe_ends_it(void **state) {
         run("(for i in 1 2 3 4 5 6 7 8; do echo This is sentence number $i of the text.; done | "
             "utter say --stream -o -; echo $? >code) | head -c 100 >/dev/null; cat code");
     assert_string_equal(r->out, "1\n");
-    assert_non_null(strstr(r->err, "pipe"));
+    assert_non_null(strstr(r->err, "closed by its reader"));
 }
 
 static void test_formats(void **state) {
@@ -132,7 +132,7 @@ static void test_places_that_cannot_be_written(void **state) {
     (void)state;
     assert_says(run("utter say -o no/such/folder/x.wav Good morning."), 1, "no/such/folder");
     assert_says(run("utter say -o /dev/full Good morning."), 1, "/dev/full");
-    assert_says(run("mkdir d && chmod 555 d; utter say -o d Good morning."), 1, "d");
+    assert_says(run("mkdir d; utter say -o d Good morning."), 2, "folder");
 }
 
 static void test_models_that_are_none(void **state) {
