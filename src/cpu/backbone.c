@@ -21,6 +21,7 @@ struct cpu_backbone {
     struct forward *forward;
     int32_t *rows;  // [n_head] token of each row of the head
     int n_head;
+    struct pages head_memory;
     struct packed head;  // [n_head, E]
 
     struct slot *slots;    // [n_slots]
@@ -191,7 +192,9 @@ static status make(struct cpu_backbone *b, bool speech_only, int n_slots, int n_
     const int n_rows = n_slots > PROMPT_BLOCK ? n_slots : PROMPT_BLOCK;
     TRY(forward_new(b->model, kernels, pool, n_slots, n_ctx, n_rows, &b->forward));
     TRY(backbone_head_rows(b->model, speech_only, &b->rows, &b->n_head));
-    TRY(packed_make(kernels, &b->model->weights.output, b->rows, b->n_head, &b->head));
+    TRY(pages_new(packed_bytes(kernels, &b->model->weights.output, b->n_head), "the output matrix", &b->head_memory));
+    pages_stream(&b->head_memory);
+    packed_place(kernels, pool, &b->model->weights.output, b->rows, b->n_head, b->head_memory.data, &b->head);
     TRY(alloc_for(&b->slots, n, sizeof *b->slots, "the slots"));
     TRY(alloc_for(&b->hidden, n, e * sizeof(float), "the slots"));
     TRY(alloc_for(&b->places, (size_t)n_rows, sizeof *b->places, "the slots"));
@@ -222,7 +225,7 @@ status cpu_backbone_new(const struct backbone *model, bool speech_only, int n_sl
 void cpu_backbone_free(struct cpu_backbone *b) {
     if (!b) return;
     forward_free(b->forward);
-    packed_free(&b->head);
+    pages_free(&b->head_memory);
     free_aligned(b->rows);
     free_aligned(b->slots);
     free_aligned(b->hidden);
@@ -233,4 +236,4 @@ void cpu_backbone_free(struct cpu_backbone *b) {
     free_aligned(b);
 }
 
-size_t cpu_backbone_bytes(const struct cpu_backbone *b) { return b->forward->n_bytes + b->head.n_bytes; }
+size_t cpu_backbone_bytes(const struct cpu_backbone *b) { return b->forward->weights.n_bytes + b->head_memory.n_bytes; }

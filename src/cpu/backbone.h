@@ -21,7 +21,7 @@ status cpu_backbone_prefill(struct cpu_backbone *b, int slot, const int32_t *tok
 status cpu_backbone_generate(struct cpu_backbone *b, struct generation *generations, int n, int steps,
                              int64_t deadline);
 
-/* Bytes of packed weights and cache. */
+/* Bytes of packed weights. */
 size_t cpu_backbone_bytes(const struct cpu_backbone *b);
 
 #endif

@@ -220,25 +220,36 @@ status forward_run(struct forward *f, const struct place *places, int n, int n_k
 
 /* ---- load ---- */
 
-static status pack(struct forward *f, const struct matrix *m, struct packed *out) {
-    TRY(packed_make(f->kernels, m, NULL, 0, out));
-    f->n_bytes += out->n_bytes;
-    return UTTER_OK;
+/* All matrices in the order in which a pass reads them. */
+enum { N_MATRICES = 7 };
+
+static void matrices_of(const struct backbone_layer *w, const struct matrix *out[N_MATRICES]) {
+    const struct matrix *all[N_MATRICES] = {&w->q, &w->k, &w->v, &w->attn_out, &w->gate, &w->up, &w->down};
+    memcpy(out, all, sizeof all);
 }
 
 static status pack_layers(struct forward *f) {
-    const int n = f->model->config.n_layers;
-    TRY(alloc_for(&f->layers, (size_t)n, sizeof *f->layers, "the layers of the backbone"));
-    for (int i = 0; i < n; i++) {
+    const int n_layers = f->model->config.n_layers;
+    const struct matrix *m[N_MATRICES];
+    uint64_t n_bytes = 0;
+    for (int i = 0; i < n_layers; i++) {
+        matrices_of(&f->model->weights.layers[i], m);
+        for (int j = 0; j < N_MATRICES; j++) n_bytes += packed_bytes(f->kernels, m[j], m[j]->rows);
+    }
+    TRY(alloc_for(&f->layers, (size_t)n_layers, sizeof *f->layers, "the layers of the backbone"));
+    TRY(pages_new((size_t)n_bytes, "the weights of the backbone", &f->weights));
+    pages_stream(&f->weights);
+
+    uint8_t *at = f->weights.data;
+    for (int i = 0; i < n_layers; i++) {
         struct layer *l = &f->layers[i];
-        const struct backbone_layer *w = l->weights = &f->model->weights.layers[i];
-        TRY(pack(f, &w->q, &l->q));
-        TRY(pack(f, &w->k, &l->k));
-        TRY(pack(f, &w->v, &l->v));
-        TRY(pack(f, &w->attn_out, &l->attn_out));
-        TRY(pack(f, &w->gate, &l->gate));
-        TRY(pack(f, &w->up, &l->up));
-        TRY(pack(f, &w->down, &l->down));
+        l->weights = &f->model->weights.layers[i];
+        struct packed *packed[N_MATRICES] = {&l->q, &l->k, &l->v, &l->attn_out, &l->gate, &l->up, &l->down};
+        matrices_of(l->weights, m);
+        for (int j = 0; j < N_MATRICES; j++) {
+            packed_place(f->kernels, f->pool, m[j], NULL, 0, at, packed[j]);
+            at += packed[j]->n_bytes;
+        }
     }
     return UTTER_OK;
 }
@@ -267,10 +278,10 @@ static status make_cache(struct forward *f) {
         !size_mul(positions, (uint64_t)c->head_dim * sizeof(uint16_t), &n_keys) ||
         !size_mul(positions, (uint64_t)value_width(f) * sizeof(uint16_t), &n_values) || n_values > SIZE_MAX / 2)
         return fail_memory(SIZE_MAX, "the cache of keys and values");
-    TRY(pages_new((size_t)n_keys, false, "the cache of keys", &f->keys));
-    TRY(pages_new((size_t)n_values, false, "the cache of values", &f->values));
+    TRY(pages_new((size_t)n_keys, "the cache of keys", &f->keys));
+    TRY(pages_new((size_t)n_values, "the cache of values", &f->values));
     const size_t room = (size_t)attention_room(f->kernels->lanes, f->n_ctx) * sizeof(float);
-    return pages_new((size_t)pool_n_threads(f->pool) * room, false, "the scores of attention", &f->scores);
+    return pages_new((size_t)pool_n_threads(f->pool) * room, "the scores of attention", &f->scores);
 }
 
 static status make_rows(struct forward *f) {
@@ -317,14 +328,10 @@ status forward_new(const struct backbone *model, const struct kernels *kernels, 
 
 void forward_free(struct forward *f) {
     if (!f) return;
-    for (int i = 0; f->layers && i < f->model->config.n_layers; i++) {
-        struct layer *l = &f->layers[i];
-        struct packed *all[] = {&l->q, &l->k, &l->v, &l->attn_out, &l->gate, &l->up, &l->down};
-        for (size_t j = 0; j < sizeof all / sizeof *all; j++) packed_free(all[j]);
-    }
     float *arrays[] = {f->cos, f->sin, f->x, f->normed, f->q, f->k, f->v, f->attended, f->gate, f->up, f->added};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free_aligned(arrays[i]);
     free_aligned(f->layers);
+    pages_free(&f->weights);
     pages_free(&f->keys);
     pages_free(&f->values);
     pages_free(&f->scores);

@@ -28,6 +28,7 @@ struct forward {
     int n_slots, n_ctx;
     int n_rows;  // tokens that one pass can take
 
+    struct pages weights;  // packed, in the order of a pass
     struct layer *layers;  // [n_layers]
     float *cos, *sin;      // [n_ctx, D / 2]
 
@@ -45,8 +46,6 @@ struct forward {
     float *gate, *up;     // [n_rows, F]
     float *added;         // [n_rows, E] what a layer adds to x
     struct pages scores;  // [n_threads][attention_room(lanes, n_ctx)]
-
-    size_t n_bytes;  // of weights and cache
 };
 
 /* `model`, `kernels` and `pool` stay the caller's. A pass takes up to n_rows tokens. */

@@ -5,11 +5,13 @@
    threads, so results do not depend on either.
 
    Panel of a float format:  weights [cols][lanes] as F32, F16 or BF16.
-   Panel of a small format:  words [cols / 32][4 or 8][lanes], then scales [cols / 32]:
+   Panel of a small format:  pairs of blocks of 32 columns, each pair words [2][4 or 8][lanes], then scales [2].
      4 bits: byte b of word w holds columns 4w + b (low half) and 16 + 4w + b (high half) of the 32;
      8 bits: byte b of word w holds column 4w + b, with kernels.zero8 added.
-   A small format's activations are rounded to 8 bits too, 32 at a time with a scale each, so the sums inside a block
-   are exact. */
+   All of a panel is one stream in memory, aligned to cache lines: that is what the prefetchers like.
+   A small format's activations are rounded to 15 bits, 32 at a time with a scale each, and split into two 8-bit halves
+   (128 * high + low), so the sums inside a block are exact. One half alone, as is usual, is what most of the error of
+   a quantised model comes from; the other costs arithmetic but no memory traffic. */
 #ifndef UTTER_CPU_KERNELS_H
 #define UTTER_CPU_KERNELS_H
 
@@ -28,10 +30,11 @@ enum format {
 
 enum { BLOCK = 32, TILE_MAX = 16, TILE_QUERIES = 8 };
 
-/* Activations are rounded to -127..127 by the largest magnitude of their block. One so small that it counts for nothing
-   gives zeros; a NaN or an infinity makes the scale NaN, so that it is seen at the end. */
-static inline float quantise_inverse(float most) { return most > 1e-30f && most <= 3e38f ? 127 / most : 0; }
-static inline float quantise_scale(float most) { return most <= 3e38f ? most / 127 : __builtin_nanf(""); }
+/* Activations are rounded to -16256..16256 by the largest magnitude of their block. One so small that it counts for
+   nothing gives zeros; a NaN or an infinity makes the scale NaN, so that it is seen at the end. */
+enum { QUANTISED_MOST = 127 * 128 };
+static inline float quantise_inverse(float most) { return most > 1e-30f && most <= 3e38f ? QUANTISED_MOST / most : 0; }
+static inline float quantise_scale(float most) { return most <= 3e38f ? most / QUANTISED_MOST : __builtin_nanf(""); }
 
 /* Loops over the tokens of a tile must vanish, or sums leave their registers. */
 #define INLINE static inline __attribute__((always_inline))
@@ -55,7 +58,7 @@ struct panels {
 struct tile {
     int n;                 // tokens
     const float *f;        // [cols][n]; float formats
-    const uint32_t *q;     // [cols / 4][n], four 8-bit integers each; small formats, as all below
+    const uint32_t *q;     // [cols / 32][high, low][8][n], four 8-bit integers each; small formats, as all below
     const float *scale;    // [cols / 32][n]
     const int32_t *start;  // what a block's sum starts from so that the weights' zero falls out: [cols / 32][n], Q8H:
                            // [cols / 16][n]

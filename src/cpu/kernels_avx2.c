@@ -2,6 +2,7 @@
 #include "cpu/kernels.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 #define LANES 8
 #define TILE_FLOAT 6
@@ -51,23 +52,27 @@ INLINE __m256i load_words(const uint8_t *words, int i) {
     return _mm256_loadu_si256((const __m256i *)(words + i * LANES * 4));
 }
 
-INLINE vi add_pairs(vi sum, __m256i pairs) { return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
+INLINE __m256i set1_word(uint32_t x) { return _mm256_set1_epi32((int)x); }
+
+/* The two 16-bit halves of each lane, times `weight`. */
+INLINE vi add_pairs(vi sum, __m256i pairs, short weight) {
+    return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(weight));
+}
 
 /* Eight products of 0..15 by -127..127 in each 16-bit lane's pair: at most 30,480, so they are added there. */
 INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sums) {
     const __m256i four = _mm256_set1_epi8(15);
-    __m256i pairs[TILE_MAX];
-    UNROLL for (int t = 0; t < n; t++) pairs[t] = _mm256_setzero_si256();
-    UNROLL for (int i = 0; i < 4; i++) {
-        const __m256i w = load_words(words, i);
-        const __m256i low = _mm256_and_si256(w, four), high = _mm256_and_si256(_mm256_srli_epi16(w, 4), four);
+    __m256i high[TILE_MAX], low[TILE_MAX];
+    UNROLL for (int t = 0; t < n; t++) high[t] = low[t] = _mm256_setzero_si256();
+    UNROLL for (int i = 0; i < 8; i++) {
+        const __m256i w = load_words(words, i % 4);
+        const __m256i nibbles = _mm256_and_si256(i < 4 ? w : _mm256_srli_epi16(w, 4), four);
         UNROLL for (int t = 0; t < n; t++) {
-            const __m256i xl = _mm256_set1_epi32((int)x[i * n + t]), xh = _mm256_set1_epi32((int)x[(i + 4) * n + t]);
-            pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(low, xl));
-            pairs[t] = _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(high, xh));
+            high[t] = _mm256_add_epi16(high[t], _mm256_maddubs_epi16(nibbles, set1_word(x[i * n + t])));
+            low[t] = _mm256_add_epi16(low[t], _mm256_maddubs_epi16(nibbles, set1_word(x[(8 + i) * n + t])));
         }
     }
-    UNROLL for (int t = 0; t < n; t++) sums[t] = add_pairs(sums[t], pairs[t]);
+    UNROLL for (int t = 0; t < n; t++) sums[t] = add_pairs(add_pairs(sums[t], low[t], 1), high[t], 128);
 }
 
 /* |w| times x with w's sign: a pair is at most 2 * 128 * 127 = 32,512. */
@@ -75,14 +80,23 @@ INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const u
     UNROLL for (int i = 0; i < n_words; i++) {
         const __m256i w = load_words(words, i), magnitude = _mm256_abs_epi8(w);
         UNROLL for (int t = 0; t < n; t++) {
-            const __m256i v = _mm256_sign_epi8(_mm256_set1_epi32((int)x[i * n + t]), w);
-            sums[t] = add_pairs(sums[t], _mm256_maddubs_epi16(magnitude, v));
+            const __m256i high = _mm256_sign_epi8(set1_word(x[i * n + t]), w);
+            const __m256i low = _mm256_sign_epi8(set1_word(x[(8 + i) * n + t]), w);
+            sums[t] = add_pairs(sums[t], _mm256_maddubs_epi16(magnitude, high), 128);
+            sums[t] = add_pairs(sums[t], _mm256_maddubs_epi16(magnitude, low), 1);
         }
     }
 }
 
 INLINE __m256i round_8(const float *x, __m256 inverse) {
     return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), inverse));
+}
+
+/* 32 integers of 8 bits in order. */
+INLINE void store_8(uint32_t *words, __m256i a, __m256i b, __m256i c, __m256i d) {
+    const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    _mm256_storeu_si256((__m256i *)words,
+                        _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
 }
 
 INLINE int sum_16(__m256i a, __m256i b) {
@@ -102,17 +116,20 @@ INLINE float quantise(const float *x, uint32_t *words, int32_t *sums) {
     m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
     const float most = _mm_cvtss_f32(_mm_castsi128_ps(m)), inverse = quantise_inverse(most);
     if (inverse == 0) {
-        _mm256_storeu_si256((__m256i *)words, _mm256_setzero_si256());
+        memset(words, 0, 2 * BLOCK);
         sums[0] = sums[1] = 0;
         return quantise_scale(most);
     }
-    const __m256 v = _mm256_set1_ps(inverse);
-    const __m256i a = round_8(x, v), b = round_8(x + 8, v), c = round_8(x + 16, v), d = round_8(x + 24, v);
-    sums[0] = sum_16(a, b);
-    sums[1] = sum_16(c, d);
-    const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-    _mm256_storeu_si256((__m256i *)words,
-                        _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+    __m256i q[4], high[4], low[4];
+    UNROLL for (int i = 0; i < 4; i++) {
+        q[i] = round_8(x + i * LANES, _mm256_set1_ps(inverse));
+        high[i] = _mm256_srai_epi32(_mm256_add_epi32(q[i], _mm256_set1_epi32(64)), 7);
+        low[i] = _mm256_sub_epi32(q[i], _mm256_slli_epi32(high[i], 7));
+    }
+    sums[0] = sum_16(q[0], q[1]);
+    sums[1] = sum_16(q[2], q[3]);
+    store_8(words, high[0], high[1], high[2], high[3]);
+    store_8(words + 8, low[0], low[1], low[2], low[3]);
     return quantise_scale(most);
 }
 

@@ -44,48 +44,61 @@ INLINE vf vf_power2(vi i) { return (vf)((i + 127) << 23); }
 
 INLINE __m512i load_words(const uint8_t *words, int i) { return _mm512_loadu_si512(words + i * LANES * 4); }
 
+INLINE __m512i set1_word(uint32_t x) { return _mm512_set1_epi32((int)x); }
+
 #if defined(__AVX512VNNI__)
 
-INLINE vi dot_words(vi sum, __m512i w, uint32_t x) {
-    return (vi)_mm512_dpbusd_epi32((__m512i)sum, w, _mm512_set1_epi32((int)x));
-}
+INLINE vi dot_words(vi sum, __m512i w, uint32_t x) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, w, set1_word(x)); }
 
 INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sums) {
     const __m512i four = _mm512_set1_epi8(15);
-    UNROLL for (int i = 0; i < 4; i++) {
-        const __m512i w = load_words(words, i);
-        const __m512i low = _mm512_and_si512(w, four), high = _mm512_and_si512(_mm512_srli_epi16(w, 4), four);
-        UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], low, x[i * n + t]);
-        UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], high, x[(i + 4) * n + t]);
+    vi high[TILE_MAX];
+    UNROLL for (int t = 0; t < n; t++) high[t] = vi_set1(0);
+    UNROLL for (int i = 0; i < 8; i++) {
+        const __m512i w = load_words(words, i % 4);
+        const __m512i nibbles = _mm512_and_si512(i < 4 ? w : _mm512_srli_epi16(w, 4), four);
+        UNROLL for (int t = 0; t < n; t++) high[t] = dot_words(high[t], nibbles, x[i * n + t]);
+        UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], nibbles, x[(8 + i) * n + t]);
     }
+    UNROLL for (int t = 0; t < n; t++) sums[t] += high[t] << 7;
 }
 
 INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const uint32_t *x, vi *sums) {
+    vi high[TILE_MAX];
+    UNROLL for (int t = 0; t < n; t++) high[t] = vi_set1(0);
     UNROLL for (int i = 0; i < n_words; i++) {
         const __m512i w = load_words(words, i);
-        UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], w, x[i * n + t]);
+        UNROLL for (int t = 0; t < n; t++) high[t] = dot_words(high[t], w, x[i * n + t]);
+        UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], w, x[(8 + i) * n + t]);
     }
+    UNROLL for (int t = 0; t < n; t++) sums[t] += high[t] << 7;
 }
 
 #else
 
-INLINE vi add_pairs(vi sum, __m512i pairs) { return sum + (vi)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)); }
+/* The two 16-bit halves of each lane, times `weight`. */
+INLINE vi add_pairs(vi sum, __m512i pairs, short weight) {
+    return sum + (vi)_mm512_madd_epi16(pairs, _mm512_set1_epi16(weight));
+}
 
 /* Eight products of 0..15 by -127..127 in each 16-bit lane's pair: at most 30,480, so they are added there. */
 INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sums) {
     const __m512i four = _mm512_set1_epi8(15);
-    __m512i pairs[TILE_MAX];
-    UNROLL for (int t = 0; t < n; t++) pairs[t] = _mm512_setzero_si512();
-    UNROLL for (int i = 0; i < 4; i++) {
-        const __m512i w = load_words(words, i);
-        const __m512i low = _mm512_and_si512(w, four), high = _mm512_and_si512(_mm512_srli_epi16(w, 4), four);
+    __m512i high[TILE_MAX], low[TILE_MAX];
+    UNROLL for (int t = 0; t < n; t++) high[t] = low[t] = _mm512_setzero_si512();
+    UNROLL for (int i = 0; i < 8; i++) {
+        const __m512i w = load_words(words, i % 4);
+        const __m512i nibbles = _mm512_and_si512(i < 4 ? w : _mm512_srli_epi16(w, 4), four);
         UNROLL for (int t = 0; t < n; t++) {
-            const __m512i xl = _mm512_set1_epi32((int)x[i * n + t]), xh = _mm512_set1_epi32((int)x[(i + 4) * n + t]);
-            pairs[t] = _mm512_add_epi16(pairs[t], _mm512_maddubs_epi16(low, xl));
-            pairs[t] = _mm512_add_epi16(pairs[t], _mm512_maddubs_epi16(high, xh));
+            high[t] = _mm512_add_epi16(high[t], _mm512_maddubs_epi16(nibbles, set1_word(x[i * n + t])));
+            low[t] = _mm512_add_epi16(low[t], _mm512_maddubs_epi16(nibbles, set1_word(x[(8 + i) * n + t])));
         }
     }
-    UNROLL for (int t = 0; t < n; t++) sums[t] = add_pairs(sums[t], pairs[t]);
+    UNROLL for (int t = 0; t < n; t++) sums[t] = add_pairs(add_pairs(sums[t], low[t], 1), high[t], 128);
+}
+
+INLINE __m512i with_sign(__mmask64 negative, uint32_t x) {
+    return _mm512_mask_sub_epi8(set1_word(x), negative, _mm512_setzero_si512(), set1_word(x));
 }
 
 /* |w| times x with w's sign: a pair is at most 2 * 128 * 127 = 32,512. */
@@ -94,14 +107,22 @@ INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const u
         const __m512i w = load_words(words, i), magnitude = _mm512_abs_epi8(w);
         const __mmask64 negative = _mm512_movepi8_mask(w);
         UNROLL for (int t = 0; t < n; t++) {
-            const __m512i v = _mm512_set1_epi32((int)x[i * n + t]);
-            const __m512i signed_v = _mm512_mask_sub_epi8(v, negative, _mm512_setzero_si512(), v);
-            sums[t] = add_pairs(sums[t], _mm512_maddubs_epi16(magnitude, signed_v));
+            const __m512i high = with_sign(negative, x[i * n + t]), low = with_sign(negative, x[(8 + i) * n + t]);
+            sums[t] = add_pairs(sums[t], _mm512_maddubs_epi16(magnitude, high), 128);
+            sums[t] = add_pairs(sums[t], _mm512_maddubs_epi16(magnitude, low), 1);
         }
     }
 }
 
 #endif
+
+/* 16 integers, of at most 16 bits, to their high and low halves of 8. */
+INLINE void store_halves(uint32_t *words, __m512i q) {
+    const __m512i high = _mm512_srai_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(64)), 7);
+    const __m512i low = _mm512_sub_epi32(q, _mm512_slli_epi32(high, 7));
+    _mm_storeu_si128((__m128i *)words, _mm512_cvtepi32_epi8(high));
+    _mm_storeu_si128((__m128i *)(words + 8), _mm512_cvtepi32_epi8(low));
+}
 
 INLINE float quantise(const float *x, uint32_t *words, int32_t *sums) {
     const __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + LANES);
@@ -117,8 +138,8 @@ INLINE float quantise(const float *x, uint32_t *words, int32_t *sums) {
     }
     sums[0] = _mm512_reduce_add_epi32(qa);
     sums[1] = _mm512_reduce_add_epi32(qb);
-    _mm_storeu_si128((__m128i *)words, _mm512_cvtsepi32_epi8(qa));
-    _mm_storeu_si128((__m128i *)(words + 4), _mm512_cvtsepi32_epi8(qb));
+    store_halves(words, qa);
+    store_halves(words + 4, qb);
     return quantise_scale(most);
 }
 

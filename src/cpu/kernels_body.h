@@ -6,9 +6,10 @@
      vf_set1, vi_set1, vf_load, vf_store, vf_fma(a, b, c) = a * b + c, vf_max, vf_sum, vf_max_of
      vf_load_f16, vf_load_bf16, vf_store_f16
      vf_round (to the nearest integer), vf_to_int, vf_from_int, vf_power2 (vi -> 2^i for -126..127)
-     dot_q4(n, words, x, sums)   one block: sums[t] += words [4][LANES] times x [8][n]
-     dot_q8(n, n_words, words, x, sums)   sums[t] += words [n_words][LANES] times x [n_words][n]
-     quantise(x, words, sums)    32 floats to 8 words; sums of the two halves; returns the scale */
+     dot_q4(n, words, x, sums)   one block: sums[t] += words [4][LANES] times x [high, low][8][n]
+     dot_q8(n, n_words, words, x, sums)   sums[t] += words [n_words][LANES] times the first n_words of x [high,
+   low][8][n] quantise(x, words, sums)    32 floats to words [high, low][8]; sums of the first 16 and the others; the
+   scale */
 #ifndef UTTER_CPU_KERNELS_BODY_H
 #define UTTER_CPU_KERNELS_BODY_H
 
@@ -75,12 +76,13 @@ INLINE void small_product(const int n, const enum format format, const struct pa
     const int n_words = format == FORMAT_Q4 || format == FORMAT_Q4M ? 4 : 8;
     const bool minimum = format == FORMAT_Q4M || format == FORMAT_Q8M, halves = format == FORMAT_Q8H;
     const int64_t n_blocks = w->cols / BLOCK;
-    const uint8_t *words = w->data + (size_t)panel * w->panel_bytes;
-    const uint8_t *scales = words + n_blocks * n_words * LANES * 4;
+    const int n_data = n_words * LANES * 4, n_scales = minimum || halves ? 2 * LANES * 4 : LANES * 2;
+    const uint8_t *pair = w->data + (size_t)panel * w->panel_bytes;
     vf sum[TILE_MAX];
     UNROLL for (int t = 0; t < n; t++) sum[t] = vf_set1(0);
     for (int64_t b = 0; b < n_blocks; b++) {
-        const uint32_t *q = x->q + b * 8 * n;
+        const uint8_t *words = pair + b % 2 * n_data, *scales = pair + 2 * n_data + b % 2 * n_scales;
+        const uint32_t *q = x->q + b * 16 * n;
         const float *scale = x->scale + b * n;
         if (halves) {
             for (int h = 0; h < 2; h++) {
@@ -104,8 +106,7 @@ INLINE void small_product(const int n, const enum format format, const struct pa
                 UNROLL for (int t = 0; t < n; t++) sum[t] = vf_fma(m, vf_set1(x->sum[b * n + t]), sum[t]);
             }
         }
-        words += n_words * LANES * 4;
-        scales += minimum || halves ? 2 * LANES * 4 : LANES * 2;
+        if (b % 2) pair += 2 * (n_data + n_scales);
     }
     const int64_t row = panel * LANES;
     UNROLL for (int t = 0; t < n; t++)
@@ -129,11 +130,13 @@ INLINE void small_product(const int n, const enum format format, const struct pa
 #define ENTRY(FORMAT, N) [FORMAT][N] = FORMAT##_##N,
 
 #if TILE_FLOAT == 14
-#define FLOAT_TILES(DO, FORMAT)                                                                                      \
-    DO(FORMAT, 1)                                                                                                    \
-    DO(FORMAT, 2)                                                                                                    \
-    DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6) DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) DO(FORMAT, 10) \
-        DO(FORMAT, 11) DO(FORMAT, 12) DO(FORMAT, 13) DO(FORMAT, 14)
+#define FLOAT_TILES(DO, FORMAT)                                                                                        \
+    DO(FORMAT, 1)                                                                                                      \
+    DO(FORMAT, 2)                                                                                                      \
+    DO(FORMAT, 3)                                                                                                      \
+    DO(FORMAT, 4)                                                                                                      \
+    DO(FORMAT, 5) DO(FORMAT, 6) DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) DO(FORMAT, 10) DO(FORMAT, 11) DO(FORMAT, 12) \
+        DO(FORMAT, 13) DO(FORMAT, 14)
 #elif TILE_FLOAT == 6
 #define FLOAT_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6)
 #else
@@ -145,11 +148,13 @@ INLINE void small_product(const int n, const enum format format, const struct pa
 #else
 #define SMALL_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4)
 #endif
-#define ALL_TILES(FLOAT, SMALL)                                                                  \
-    FLOAT_TILES(FLOAT, FORMAT_F32)                                                               \
-    FLOAT_TILES(FLOAT, FORMAT_F16)                                                               \
-    FLOAT_TILES(FLOAT, FORMAT_BF16) SMALL_TILES(SMALL, FORMAT_Q4) SMALL_TILES(SMALL, FORMAT_Q4M) \
-        SMALL_TILES(SMALL, FORMAT_Q8) SMALL_TILES(SMALL, FORMAT_Q8M) SMALL_TILES(SMALL, FORMAT_Q8H)
+#define ALL_TILES(FLOAT, SMALL)                                                                 \
+    FLOAT_TILES(FLOAT, FORMAT_F32)                                                              \
+    FLOAT_TILES(FLOAT, FORMAT_F16)                                                              \
+    FLOAT_TILES(FLOAT, FORMAT_BF16)                                                             \
+    SMALL_TILES(SMALL, FORMAT_Q4)                                                               \
+    SMALL_TILES(SMALL, FORMAT_Q4M) SMALL_TILES(SMALL, FORMAT_Q8) SMALL_TILES(SMALL, FORMAT_Q8M) \
+        SMALL_TILES(SMALL, FORMAT_Q8H)
 
 ALL_TILES(FLOAT_FUNCTION, SMALL_FUNCTION)
 
@@ -178,10 +183,10 @@ static void prepare(enum format format, const float *x, int64_t x_stride, int n,
     const int zero = format == FORMAT_Q4 ? 8 : format == FORMAT_Q4M ? 0 : ZERO8;
     for (int t = 0; t < n; t++)
         for (int64_t b = 0; b < cols / BLOCK; b++) {
-            uint32_t words[8];
+            uint32_t words[16];
             int32_t sums[2];
             float d = quantise(x + t * x_stride + b * BLOCK, words, sums);
-            for (int i = 0; i < 8; i++) room->q[(b * 8 + i) * n + t] = words[i];
+            for (int i = 0; i < 16; i++) room->q[(b * 16 + i) * n + t] = words[i];
             room->scale[b * n + t] = d;
             if (format == FORMAT_Q8H) {
                 room->start[(b * 2 + 0) * n + t] = -zero * sums[0];

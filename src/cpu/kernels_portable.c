@@ -62,11 +62,13 @@ INLINE vf vf_from_int(vi x) { return __builtin_convertvector(x, vf); }
 INLINE vf vf_power2(vi i) { return (vf)((i + 127) << 23); }
 
 INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const uint32_t *x, vi *sums) {
-    const int8_t *w = (const int8_t *)words, *v = (const int8_t *)x;
+    const int8_t *w = (const int8_t *)words, *high = (const int8_t *)x, *low = high + 8 * n * 4;
     for (int i = 0; i < n_words; i++)
         for (int t = 0; t < n; t++)
-            for (int r = 0; r < LANES; r++)
-                for (int b = 0; b < 4; b++) sums[t][r] += w[(i * LANES + r) * 4 + b] * v[(i * n + t) * 4 + b];
+            for (int b = 0; b < 4; b++) {
+                const int v = high[(i * n + t) * 4 + b] * 128 + low[(i * n + t) * 4 + b];
+                for (int r = 0; r < LANES; r++) sums[t][r] += w[(i * LANES + r) * 4 + b] * v;
+            }
 }
 
 INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sums) {
@@ -88,14 +90,16 @@ static float quantise(const float *x, uint32_t *words, int32_t *sums) {
     float most;
     memcpy(&most, &bits, sizeof most);
     const float inverse = quantise_inverse(most);
-    int8_t q[BLOCK] = {0};
+    int8_t halves[2][BLOCK] = {{0}};
     sums[0] = sums[1] = 0;
     if (inverse > 0)
         for (int i = 0; i < BLOCK; i++) {
-            q[i] = (int8_t)(x[i] * inverse + 0x1.8p23f - 0x1.8p23f);
-            sums[i / 16] += q[i];
+            const int q = (int)(x[i] * inverse + 0x1.8p23f - 0x1.8p23f);
+            halves[0][i] = (int8_t)((q + 64) >> 7);
+            halves[1][i] = (int8_t)(q - halves[0][i] * 128);
+            sums[i / 16] += q;
         }
-    memcpy(words, q, sizeof q);
+    memcpy(words, halves, sizeof halves);
     return quantise_scale(most);
 }
 

@@ -10,26 +10,67 @@ enum { FLOAT_COLS = 256, FLOAT_PANELS = 8, SMALL_BYTES = 128 << 10 };
 
 /* ---- weights ---- */
 
+struct packing {
+    const struct kernels *k;
+    const struct matrix *m;
+    const int32_t *rows;
+    int64_t n_rows, n_panels;
+    size_t panel_bytes;
+    uint8_t *memory;
+};
+
+static struct packing packing_of(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows) {
+    if (!rows) n_rows = m->rows;
+    const size_t panel_bytes = pack_panel_bytes(pack_format(m->type), k->lanes, m->cols);
+    return (struct packing){k, m, rows, n_rows, (n_rows + k->lanes - 1) / k->lanes, panel_bytes, NULL};
+}
+
+static void pack_share(void *argument, int thread, int n_threads) {
+    const struct packing *p = argument;
+    int64_t begin, end;
+    pool_share(p->n_panels, 1, thread, n_threads, &begin, &end);
+    for (int64_t i = begin; i < end; i++)
+        pack_panel(p->k, p->m, p->rows, p->n_rows, i, p->memory + (size_t)i * p->panel_bytes);
+}
+
+static struct packed packed_of(const struct packing *p) {
+    const struct panels panels = {pack_format(p->m->type), p->n_rows, p->m->cols, p->memory, p->panel_bytes};
+    return (struct packed){.type = p->m->type,
+                           .rows = p->n_rows,
+                           .cols = p->m->cols,
+                           .panels = panels,
+                           .n_bytes = (size_t)p->n_panels * p->panel_bytes};
+}
+
+size_t packed_bytes(const struct kernels *k, const struct matrix *m, int64_t n_rows) {
+    const struct packing p = packing_of(k, m, NULL, 0);
+    return (size_t)((n_rows + k->lanes - 1) / k->lanes) * p.panel_bytes;
+}
+
+void packed_place(const struct kernels *k, struct pool *pool, const struct matrix *m, const int32_t *rows,
+                  int64_t n_rows, void *memory, struct packed *out) {
+    struct packing p = packing_of(k, m, rows, n_rows);
+    p.memory = memory;
+    pool_run(pool, pack_share, &p);
+    *out = packed_of(&p);
+}
+
 status packed_make(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows,
                    struct packed *out) {
     memset(out, 0, sizeof *out);
-    if (!rows) n_rows = m->rows;
-    const enum format format = pack_format(m->type);
-    const size_t panel_bytes = pack_panel_bytes(format, k->lanes, m->cols);
-    const int64_t n_panels = (n_rows + k->lanes - 1) / k->lanes;
-    TRY(alloc_for(&out->owned, (size_t)n_panels, panel_bytes, "a weight matrix"));
-    out->type = m->type;
-    out->rows = n_rows;
-    out->cols = m->cols;
-    out->n_bytes = (size_t)n_panels * panel_bytes;
-    out->panels = (struct panels){format, n_rows, m->cols, out->owned, panel_bytes};
-    for (int64_t p = 0; p < n_panels; p++)
-        pack_panel(k, m, rows, n_rows, p, (uint8_t *)out->owned + (size_t)p * panel_bytes);
+    struct packing p = packing_of(k, m, rows, n_rows);
+    struct pages pages;
+    const size_t n_bytes = (size_t)p.n_panels * p.panel_bytes;
+    TRY(pages_new(n_bytes, "a weight matrix", &pages));
+    p.memory = pages.data;
+    pack_share(&p, 0, 1);
+    *out = packed_of(&p);
+    out->owned = pages;
     return UTTER_OK;
 }
 
 void packed_free(struct packed *p) {
-    free_aligned(p->owned);
+    pages_free(&p->owned);
     memset(p, 0, sizeof *p);
 }
 
@@ -52,7 +93,7 @@ void matmul_scratch_free(struct matmul_scratch *s) {
 
 /* Bytes that one token needs: floats; or words, scales, starts and sums, one after the other for all tokens. */
 static size_t token_bytes(enum format format, int64_t cols) {
-    return (size_t)(format_is_float(format) ? cols * 4 : cols + cols / 8 + cols / 4 + cols / 8);
+    return (size_t)(format_is_float(format) ? cols * 4 : 2 * cols + cols / 8 + cols / 4 + cols / 8);
 }
 
 static status scratch_grow(struct matmul_scratch *s, int64_t n, size_t per_token) {
@@ -87,9 +128,9 @@ static int64_t tile_begin(const struct group *g, int64_t i) { return g->n * i / 
 static struct tile_room tile_room(const struct group *g, int64_t i) {
     const int64_t t = tile_begin(g, i), cols = g->cols, all = g->n * cols;
     if (format_is_float(g->format)) return (struct tile_room){.f = (float *)g->room + t * cols};
-    uint8_t *scale = g->room + all, *start = scale + all / 8, *sum = start + all / 4;
+    uint8_t *scale = g->room + 2 * all, *start = scale + all / 8, *sum = start + all / 4;
     return (struct tile_room){
-        .q = (uint32_t *)g->room + t * cols / 4,
+        .q = (uint32_t *)g->room + t * cols / 2,
         .scale = (float *)scale + t * cols / BLOCK,
         .start = (int32_t *)start + t * cols / (g->format == FORMAT_Q8H ? BLOCK / 2 : BLOCK),
         .sum = (float *)sum + t * cols / BLOCK,

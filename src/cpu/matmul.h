@@ -5,6 +5,7 @@
 #define UTTER_CPU_MATMUL_H
 
 #include "cpu/kernels.h"
+#include "cpu/pages.h"
 #include "cpu/pool.h"
 #include "gguf/gguf.h"
 
@@ -13,14 +14,20 @@ struct packed {
     block_type type;  // as stored
     int64_t rows, cols;
     struct panels panels;
-    void *owned;     // memory to free
-    size_t n_bytes;  // of it
+    size_t n_bytes;      // of the panels
+    struct pages owned;  // memory of its own; none when it was placed in memory of the caller's
 };
 
 /* `rows`: which rows to take, in which order, int32_t [n_rows]; NULL for all. */
 status packed_make(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows,
                    struct packed *out);
 void packed_free(struct packed *p);
+
+/* The same in memory of the caller's, packed_bytes() of it (a multiple of 64), zeroed and aligned to 64: matrices that
+   are read one after another lie best one after another. The threads share the work. */
+size_t packed_bytes(const struct kernels *k, const struct matrix *m, int64_t n_rows);
+void packed_place(const struct kernels *k, struct pool *pool, const struct matrix *m, const int32_t *rows,
+                  int64_t n_rows, void *memory, struct packed *out);
 
 /* Room that products need besides their results; sized once, at load. One for each device. */
 struct matmul_scratch;

@@ -32,14 +32,11 @@ static int n_words(enum format format) { return format == FORMAT_Q4 || format ==
 static int scale_bytes(enum format format) { return format == FORMAT_Q4 || format == FORMAT_Q8 ? 2 : 8; }
 
 size_t pack_panel_bytes(enum format format, int lanes, int64_t cols) {
-    size_t n = (size_t)lanes * (size_t)cols;
-    if (format == FORMAT_F32)
-        n *= 4;
-    else if (format_is_float(format))
-        n *= 2;
-    else
-        n = n / BLOCK * (size_t)(n_words(format) * 4 + scale_bytes(format));
-    return (n + 63) / 64 * 64;
+    const size_t n = (size_t)cols, pairs = (n / BLOCK + 1) / 2;
+    size_t row = 2 * pairs * (size_t)(n_words(format) * 4 + scale_bytes(format));
+    if (format == FORMAT_F32) row = n * 4;
+    if (format == FORMAT_F16 || format == FORMAT_BF16) row = n * 2;
+    return (row * (size_t)lanes + 63) / 64 * 64;
 }
 
 /* 32 columns of one row. */
@@ -155,14 +152,16 @@ static void pack_blocks(const struct kernels *k, block_type type, int64_t cols, 
     const enum format format = pack_format(type);
     const int64_t n_blocks = cols / BLOCK, lanes = k->lanes;
     const int words = n_words(format);
-    uint8_t *scales = dst + n_blocks * words * 4 * lanes;
-    for (int64_t b = 0; b < n_blocks; b++, dst += words * 4 * lanes, scales += scale_bytes(format) * lanes)
+    const int64_t n_data = words * 4 * lanes, n_scales = scale_bytes(format) * lanes;
+    for (int64_t b = 0; b < n_blocks; b++) {
+        uint8_t *pair = dst + b / 2 * 2 * (n_data + n_scales);
+        uint8_t *data = pair + b % 2 * n_data, *scales = pair + 2 * n_data + b % 2 * n_scales;
         for (int r = 0; r < n; r++) {
             struct part p = {0};
             unpack(type, row[r], b, &p);
             if (words == 8)
                 for (int i = 0; i < BLOCK; i++) p.q[i] = (uint8_t)(p.q[i] + k->zero8);
-            for (int w = 0; w < words; w++) memcpy(dst + (w * lanes + r) * 4, p.q + w * 4, 4);
+            for (int w = 0; w < words; w++) memcpy(data + (w * lanes + r) * 4, p.q + w * 4, 4);
             if (scale_bytes(format) == 2) {
                 memcpy(scales + r * 2, &p.half, 2);
             } else {
@@ -170,6 +169,7 @@ static void pack_blocks(const struct kernels *k, block_type type, int64_t cols, 
                 memcpy(scales + (lanes + r) * 4, &p.scale[1], 4);
             }
         }
+    }
 }
 
 void pack_panel(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows, int64_t panel,

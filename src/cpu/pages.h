@@ -2,7 +2,6 @@
 #ifndef UTTER_CPU_PAGES_H
 #define UTTER_CPU_PAGES_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -12,8 +11,9 @@ struct pages {
     size_t n_bytes;
 };
 
-/* `streamed`: read from end to end again and again, so the system is asked for huge pages. */
-status pages_new(size_t n_bytes, bool streamed, const char *what, struct pages *out);
+status pages_new(size_t n_bytes, const char *what, struct pages *out);
+/* Asks for huge pages, before anything is touched: good for what is read from end to end again and again. */
+void pages_stream(const struct pages *p);
 /* Safe on a zeroed one. */
 void pages_free(struct pages *p);
 
