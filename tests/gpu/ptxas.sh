@@ -1,13 +1,15 @@
 #!/bin/sh
-# ptxas.sh PTXAS FILE...: assembles the modules for every generation of cards; a kernel that spills registers fails.
+# ptxas.sh PTXAS FILE...: assembles the modules for every generation of cards that they are used on; a kernel that spills
+# registers fails.
 set -u
 ptxas=$1
 shift
 failed=0
 for file; do
     base=$(basename "$file" | cut -d_ -f1)
-    for sm in 75 80 86 89 90 100 120; do
-        [ "$sm" -lt "$base" ] && continue
+    cards='80 86 89 90 100 120'
+    [ "$base" = 75 ] && cards=75
+    for sm in $cards; do
         out=$("$ptxas" -v -arch="sm_$sm" "$file" -o /dev/null 2>&1)
         if [ $? -ne 0 ]; then
             echo "$(basename "$file") for sm_$sm: $out"

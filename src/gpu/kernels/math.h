@@ -47,7 +47,7 @@ INLINE double exp_f64(double x) {
     double k = nearest_f64(x * 1.4426950408889634);
     double r = x - k * 6.93147180369123816490e-01 - k * 1.90821492927058770002e-10;
     double sum = 1;
-    for (int i = 14; i > 0; i--) sum = 1 + sum * r / i;
+    UNROLL for (int i = 14; i > 0; i--) sum = 1 + sum * r * (1.0 / i);
     return sum * f64_of_bits((u64)((i64)k + 1023) << 52);
 }
 
@@ -61,7 +61,7 @@ INLINE double log_f64(double x) {
         k++;
     }
     double s = (m - 1) / (m + 1), square = s * s, sum = 0;
-    for (int i = 23; i > 0; i -= 2) sum = sum * square + 1.0 / i;
+    UNROLL for (int i = 23; i > 0; i -= 2) sum = sum * square + 1.0 / i;
     return 2 * s * sum + (double)k * 0.69314718055994530942;
 }
 

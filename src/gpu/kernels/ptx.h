@@ -15,7 +15,12 @@
 enum { WARP = 32 };
 
 #define INLINE static inline __attribute__((always_inline))
+/* Loops over arrays that are to stay in registers. */
+#if defined(__NVPTX__)
 #define UNROLL _Pragma("GCC unroll 32")
+#else
+#define UNROLL
+#endif
 
 #if defined(__NVPTX__)
 
