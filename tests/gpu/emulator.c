@@ -243,22 +243,20 @@ const char *emulator_launch(emulated_kernel *kernel, int grid_x, int grid_y, int
 
 /* ---- the kernels ---- */
 
-#define DECLARE(name, n) void name(const void *args);
+#define DECLARE(name, n)         \
+    void name(const void *args); \
+    extern const u32 name##_args_bytes;
+#define ENTRY(name, n) {#name, name, n, &name##_args_bytes},
+/* Every kernel of a format. */
+#define OF_FORMAT(X, format) \
+    X(embed_##format, 256) X(matvec_##format, 256) X(matmul_rows_##format, 256) X(matmul_tile_##format, 256)
+#define DECLARE_FORMAT(format, type) OF_FORMAT(DECLARE, format)
+#define ENTRY_FORMAT(format, type) OF_FORMAT(ENTRY, format)
+
 GPU_COMMON_KERNELS(DECLARE)
-#define DECLARE_FORMAT(format, type)             \
-    void embed_##format(const void *args);       \
-    void matvec_##format(const void *args);      \
-    void matmul_rows_##format(const void *args); \
-    void matmul_tile_##format(const void *args);
 GPU_FORMATS(DECLARE_FORMAT)
 
-static const struct emulated_entry entries[] = {
-#define ENTRY(name, n) {#name, name, n},
-    GPU_COMMON_KERNELS(ENTRY)
-#define ENTRY_FORMAT(format, type)                                                      \
-    {"embed_" #format, embed_##format, 256}, {"matvec_" #format, matvec_##format, 256}, \
-        {"matmul_rows_" #format, matmul_rows_##format, 256}, {"matmul_tile_" #format, matmul_tile_##format, 256},
-        GPU_FORMATS(ENTRY_FORMAT)};
+static const struct emulated_entry entries[] = {GPU_COMMON_KERNELS(ENTRY) GPU_FORMATS(ENTRY_FORMAT)};
 
 const struct emulated_entry *emulator_find(const char *name) {
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)

@@ -20,6 +20,7 @@ struct emulated_entry {
     const char *name;
     emulated_kernel *kernel;
     int n_threads;
+    const unsigned *args_bytes;  // size of the struct that it takes
 };
 
 /* The kernel of that name, or NULL. */

@@ -251,12 +251,14 @@ EXPORT cuda_result cuModuleUnload(cuda_module module) {
     return 0;
 }
 
+/* The kernel must stand in the PTX, and take there as many bytes as its twin here. */
 EXPORT cuda_result cuModuleGetFunction(cuda_function *function, cuda_module module, const char *name) {
-    char entry[128];
-    snprintf(entry, sizeof entry, ".entry %s(", name);
     const struct emulated_entry *found = emulator_find(name);
-    if (!found || !strstr((const char *)module, entry)) return NOT_FOUND;
-    if (standin.missing && strcmp(standin.missing, name) == 0) return NOT_FOUND;
+    if (!found || (standin.missing && strcmp(standin.missing, name) == 0)) return NOT_FOUND;
+    char entry[160];
+    snprintf(entry, sizeof entry, ".entry %s(\n\t.param .align 8 .b8 %s_param_0[%u]\n)", name, name,
+             *found->args_bytes);
+    if (!strstr((const char *)module, entry)) return NOT_FOUND;
     *function = (cuda_function)(uintptr_t)found;
     return 0;
 }

@@ -83,6 +83,8 @@ INLINE float exp2_fast(float x) {
 #define KERNEL(name, args_type, n_threads) KERNEL_NAMED(name, args_type)
 #define KERNEL_NAMED(name, args_type)                                     \
     static void name##_body(const args_type *a);                          \
+    extern const u32 name##_args_bytes;                                   \
+    const u32 name##_args_bytes = sizeof(args_type);                      \
     void name(const void *args);                                          \
     void name(const void *args) { name##_body((const args_type *)args); } \
     static void name##_body(const args_type *a)
