@@ -471,7 +471,8 @@ static status generate_job(void *context) {
             TRY(gpu_download(g, g->staging + bytes, (device_address)(uintptr_t)d->out,
                              (size_t)d->n * (size_t)d->steps * sizeof(int32_t)));
         TRY(gpu_download(g, g->staging, (device_address)(uintptr_t)d->sequences, bytes));
-        TRY(gpu_wait(g, forward_limit(g, (double)d->n * CHECK_STEPS), "generating"));
+        TRY(gpu_wait(g, g->job_limit, "generating"));
+        worker_extend(g->worker, 2 * g->job_limit);
         bool active = false;
         for (int i = 0; i < d->n; i++) active = active || sequences[i].active;
         if (active || step == d->steps) continue;
@@ -548,7 +549,7 @@ status gpu_generate(struct device *device, struct generation *generations, int n
     for (int i = 0; i < n; i++) d->ready[generations[i].slot] = false;  // until the call has succeeded
     d->n = n;
     d->steps = steps;
-    TRY(gpu_call(g, generate_job, deadline, forward_limit(g, (double)n * steps)));
+    TRY(gpu_call(g, generate_job, deadline, forward_limit(g, (double)n * CHECK_STEPS)));
     const int32_t *out = slots;
     for (int i = 0; i < n; i++)
         TRY(take_result(g, &sequences[i], out + (size_t)i * (size_t)steps, steps, &generations[i]));

@@ -145,6 +145,12 @@ bool worker_lost(struct worker *w) {
     return lost;
 }
 
+void worker_extend(struct worker *w, int64_t limit_ns) {
+    pthread_mutex_lock(&w->lock);
+    w->job_limit = clock_ns() + limit_ns;
+    pthread_mutex_unlock(&w->lock);
+}
+
 bool worker_unwanted(struct worker *w) {
     pthread_mutex_lock(&w->lock);
     bool unwanted = w->unwanted;

@@ -32,6 +32,9 @@ status worker_call(struct worker *w, job_fn *job, int64_t deadline, int64_t limi
 void worker_lose(struct worker *w);
 bool worker_lost(struct worker *w);
 
+/* From a job that has done a part of its work: its limit is so far from now. */
+void worker_extend(struct worker *w, int64_t limit_ns);
+
 /* From a job: whether nobody waits for its result any more. */
 bool worker_unwanted(struct worker *w);
 

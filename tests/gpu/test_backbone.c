@@ -158,6 +158,17 @@ static void several_slots(void **unused) {
     g[0].indices = together[0] + 2;
     assert_ok(d->ops->generate(d, g, 1, STEPS - 2, NO_DEADLINE));
     assert_memory_equal(together[0], alone[0], sizeof alone[0]);
+
+    // an end that comes long before the steps are used up, and what can be done after it: going on
+    d->ops->reset(d, 1);
+    assert_ok(d->ops->prefill(d, 1, e.tokens, lengths[1], NULL, NO_DEADLINE));
+    assert_ok(d->ops->generate(d, &g[1], 1, 50, NO_DEADLINE));
+    assert_int_equal(g[1].n, first + 1);
+    assert_true(g[1].ended);
+    g[1].indices = together[1] + first + 1;
+    g[1].end_index = -1;
+    assert_ok(d->ops->generate(d, &g[1], 1, STEPS - first - 1, NO_DEADLINE));
+    assert_memory_equal(together[1], alone[1], sizeof alone[1]);
     for (int i = 0; i < 3; i++) sampler_free(g[i].sampler);
     rig_close(d);
     backbone_free(b);
