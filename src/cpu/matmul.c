@@ -8,6 +8,10 @@
 /* Rows and columns that one thread takes at a time: weights stay in the second cache while all tokens pass. */
 enum { FLOAT_COLS = 256, FLOAT_PANELS = 8, SMALL_BYTES = 128 << 10 };
 
+/* A task is worth at least this many bytes of weights times tiles of tokens (about 2 microseconds); a few tasks for
+   each thread, so that a thread that is late costs little. */
+enum { TASK_BYTES = 48 << 10, TASKS_PER_THREAD = 8 };
+
 /* ---- weights ---- */
 
 struct packing {
@@ -188,12 +192,12 @@ static int64_t panel_pairs(const struct group *g, int i) {
     return (g->products[i].w->rows + 2 * g->k->lanes - 1) / (2 * g->k->lanes);
 }
 
-/* The pairs of panels of all matrices in one row, an even share for each thread. */
-static void multiply_share(void *argument, int thread, int n_threads) {
+/* The pairs of panels of all matrices in one row, an even share for each task. */
+static void multiply_share(void *argument, int task, int n_tasks) {
     const struct group *g = argument;
     int64_t all = 0, begin, end, first = 0;
     for (int i = 0; i < g->n_products; i++) all += panel_pairs(g, i);
-    pool_share(all, 1, thread, n_threads, &begin, &end);
+    pool_share(all, 1, task, n_tasks, &begin, &end);
     for (int i = 0; i < g->n_products; i++) {
         const int64_t n = panel_pairs(g, i), n_panels = (g->products[i].w->rows + g->k->lanes - 1) / g->k->lanes;
         const int64_t from = begin > first ? begin - first : 0, to = end < first + n ? end - first : n;
@@ -208,6 +212,14 @@ static void multiply_share(void *argument, int thread, int n_threads) {
     }
 }
 
+static int count_tasks(const struct group *g, int n_threads) {
+    const int64_t most = (int64_t)n_threads * TASKS_PER_THREAD;
+    double work = 0;
+    for (int i = 0; i < g->n_products; i++) work += (double)g->products[i].w->n_bytes * (double)g->n_tiles;
+    const double n = work / TASK_BYTES;
+    return n_threads == 1 || n < 2 ? 1 : n < (double)most ? (int)n : (int)most;
+}
+
 static status run_group(struct group *g, struct pool *pool, struct matmul_scratch *scratch) {
     const bool floats = format_is_float(g->format);
     const int width = floats ? g->k->n_tile_float : g->k->n_tile_small;
@@ -220,7 +232,7 @@ static status run_group(struct group *g, struct pool *pool, struct matmul_scratc
         else
             pool_run(pool, prepare_tiles, g);
     }
-    pool_run(pool, multiply_share, g);
+    pool_run_tasks(pool, multiply_share, g, count_tasks(g, pool_n_threads(pool)));
     return UTTER_OK;
 }
 

@@ -19,11 +19,14 @@ struct pool {
     int n_started;       // workers that exist: n_threads - 1 once pool_new is through
     pthread_t *workers;  // [n_threads - 1]
 
-    /* The job. Written by the caller before `round` moves on, read by the workers after it. */
-    pool_job *job;
-    void *argument;
-    _Atomic uint32_t round;  // moves on with every job
-    _Atomic int n_working;   // workers not yet done with this round's job
+    /* The round's number in the upper half, the tasks that nobody has taken yet in the lower. A thread takes one by
+       lowering the count; if that succeeds, what it has read of the job below belongs to this round, since the caller
+       changes it only while the count is 0. */
+    _Atomic uint64_t ticket;
+    pool_job *_Atomic job;
+    void *_Atomic argument;
+    _Atomic int n_tasks;
+    _Atomic int n_done;  // tasks of this round that are through
     _Atomic bool closing;
 
     /* Sleepers announce themselves before they look a last time, so a wake-up cannot fall between. */
@@ -31,11 +34,6 @@ struct pool {
     pthread_cond_t work, done;
     _Atomic int n_asleep;        // workers waiting for `work`
     _Atomic bool caller_asleep;  // the caller waits for `done`
-};
-
-struct worker {
-    struct pool *pool;
-    int thread;
 };
 
 static inline void pause_briefly(void) {
@@ -53,77 +51,75 @@ static int n_cores(void) {
     return n > 0 ? (int)n : 1;
 }
 
-/* Returns once the round is no longer `seen`. */
-static void wait_for_work(struct pool *p, uint32_t seen) {
+static bool has_work(const struct pool *p) { return (uint32_t)atomic_load(&p->ticket) > 0 || atomic_load(&p->closing); }
+static bool all_done(const struct pool *p) { return atomic_load(&p->n_done) == atomic_load(&p->n_tasks); }
+
+/* Looks for a while; false when it did not come. */
+static bool spin_until(const struct pool *p, bool (*condition)(const struct pool *)) {
     int64_t end = 0;
     for (;;) {
         for (int i = 0; i < PAUSES_PER_LOOK; i++) {
-            if (atomic_load_explicit(&p->round, memory_order_acquire) != seen) return;
+            if (condition(p)) return true;
             pause_briefly();
         }
-        int64_t now = clock_ns();
+        const int64_t now = clock_ns();
         if (!end) end = now + SPIN_NS;
-        if (now >= end) break;
+        if (now >= end) return false;
     }
+}
+
+static void wait_for_work(struct pool *p) {
+    if (spin_until(p, has_work)) return;
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->n_asleep, 1);
-    while (atomic_load(&p->round) == seen) pthread_cond_wait(&p->work, &p->lock);
+    while (!has_work(p)) pthread_cond_wait(&p->work, &p->lock);
     atomic_fetch_sub(&p->n_asleep, 1);
     pthread_mutex_unlock(&p->lock);
 }
 
-static void wait_for_workers(struct pool *p) {
-    int64_t end = 0;
-    for (;;) {
-        for (int i = 0; i < PAUSES_PER_LOOK; i++) {
-            if (atomic_load_explicit(&p->n_working, memory_order_acquire) == 0) return;
-            pause_briefly();
-        }
-        int64_t now = clock_ns();
-        if (!end) end = now + SPIN_NS;
-        if (now >= end) break;
-    }
+static void wait_for_end(struct pool *p) {
+    if (spin_until(p, all_done)) return;
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->caller_asleep, true);
-    while (atomic_load(&p->n_working) > 0) pthread_cond_wait(&p->done, &p->lock);
+    while (!all_done(p)) pthread_cond_wait(&p->done, &p->lock);
     atomic_store(&p->caller_asleep, false);
     pthread_mutex_unlock(&p->lock);
 }
 
-static void *work(void *argument) {
-    struct worker w = *(struct worker *)argument;
-    free_aligned(argument);
-    struct pool *p = w.pool;
-    for (uint32_t seen = 0;; seen++) {
-        wait_for_work(p, seen);
-        if (atomic_load(&p->closing)) return NULL;
-        p->job(p->argument, w.thread, p->n_threads);
-        if (atomic_fetch_sub(&p->n_working, 1) == 1 && atomic_load(&p->caller_asleep)) {
-            pthread_mutex_lock(&p->lock);
-            pthread_cond_signal(&p->done);
-            pthread_mutex_unlock(&p->lock);
-        }
-    }
-}
-
-static void start_round(struct pool *p) {
-    atomic_fetch_add(&p->round, 1);
-    if (atomic_load(&p->n_asleep) == 0) return;
+static void wake(struct pool *p, pthread_cond_t *sleepers) {
     pthread_mutex_lock(&p->lock);
-    pthread_cond_broadcast(&p->work);
+    pthread_cond_broadcast(sleepers);
     pthread_mutex_unlock(&p->lock);
 }
 
+/* Takes tasks until there are none. */
+static void do_tasks(struct pool *p) {
+    uint64_t ticket = atomic_load(&p->ticket);
+    while ((uint32_t)ticket > 0) {
+        pool_job *job = atomic_load_explicit(&p->job, memory_order_relaxed);
+        void *argument = atomic_load_explicit(&p->argument, memory_order_relaxed);
+        const int n_tasks = atomic_load_explicit(&p->n_tasks, memory_order_relaxed);
+        if (!atomic_compare_exchange_weak(&p->ticket, &ticket, ticket - 1)) continue;
+        job(argument, n_tasks - (int)(uint32_t)ticket, n_tasks);
+        if (atomic_fetch_add(&p->n_done, 1) == n_tasks - 1 && atomic_load(&p->caller_asleep)) wake(p, &p->done);
+        ticket = atomic_load(&p->ticket);
+    }
+}
+
+static void *work(void *argument) {
+    struct pool *p = argument;
+    for (;;) {
+        wait_for_work(p);
+        if (atomic_load(&p->closing)) return NULL;
+        do_tasks(p);
+    }
+}
+
 static status start_worker(struct pool *p) {
-    struct worker *w;
-    TRY(alloc_for(&w, 1, sizeof *w, "a thread"));
-    *w = (struct worker){p, p->n_started + 1};
-    int error = pthread_create(&p->workers[p->n_started], NULL, work, w);
-    if (error) {
-        free_aligned(w);
+    int error = pthread_create(&p->workers[p->n_started], NULL, work, p);
+    if (error)
         return fail(UTTER_DEVICE, "thread %d of %d could not be started (error %d): ask for fewer threads",
                     p->n_started + 2, p->n_threads, error);
-    }
     p->n_started++;
     return UTTER_OK;
 }
@@ -154,7 +150,7 @@ status pool_new(int n_threads, struct pool **out) {
 void pool_free(struct pool *p) {
     if (!p) return;
     atomic_store(&p->closing, true);
-    start_round(p);
+    wake(p, &p->work);
     for (int i = 0; i < p->n_started; i++) pthread_join(p->workers[i], NULL);
     pthread_cond_destroy(&p->done);
     pthread_cond_destroy(&p->work);
@@ -165,13 +161,20 @@ void pool_free(struct pool *p) {
 
 int pool_n_threads(const struct pool *p) { return p->n_threads; }
 
-void pool_run(struct pool *p, pool_job *job, void *argument) {
-    if (p->n_threads > 1) {
-        p->job = job;
-        p->argument = argument;
-        atomic_store_explicit(&p->n_working, p->n_threads - 1, memory_order_relaxed);
-        start_round(p);
+void pool_run_tasks(struct pool *p, pool_job *job, void *argument, int n_tasks) {
+    if (p->n_threads == 1 || n_tasks <= 1) {
+        for (int i = 0; i < n_tasks; i++) job(argument, i, n_tasks);
+        return;
     }
-    job(argument, 0, p->n_threads);
-    if (p->n_threads > 1) wait_for_workers(p);
+    atomic_store_explicit(&p->job, job, memory_order_relaxed);
+    atomic_store_explicit(&p->argument, argument, memory_order_relaxed);
+    atomic_store_explicit(&p->n_tasks, n_tasks, memory_order_relaxed);
+    atomic_store_explicit(&p->n_done, 0, memory_order_relaxed);
+    const uint64_t round = (atomic_load(&p->ticket) >> 32) + 1;
+    atomic_store(&p->ticket, round << 32 | (uint32_t)n_tasks);
+    if (atomic_load(&p->n_asleep) > 0) wake(p, &p->work);
+    do_tasks(p);
+    wait_for_end(p);
 }
+
+void pool_run(struct pool *p, pool_job *job, void *argument) { pool_run_tasks(p, job, argument, p->n_threads); }

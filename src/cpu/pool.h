@@ -1,6 +1,11 @@
-/* The CPU device's threads: they spin briefly between jobs, then sleep. */
+/* The CPU device's threads: they spin briefly between jobs, then sleep.
+
+   A job is cut into tasks, and whatever thread is free takes the next one. So a thread that the system keeps off the
+   processor, or that is still waking up, holds nobody up: the others do its share. */
 #ifndef UTTER_CPU_POOL_H
 #define UTTER_CPU_POOL_H
+
+#include <stdint.h>
 
 #include "base/status.h"
 
@@ -11,16 +16,18 @@ status pool_new(int n_threads, struct pool **out);
 void pool_free(struct pool *p);
 int pool_n_threads(const struct pool *p);
 
-/* Calls job(argument, thread, n_threads) once on every thread, the caller being thread 0, and returns when all are
-   done. From one thread at a time. */
-typedef void pool_job(void *argument, int thread, int n_threads);
+/* Calls job(argument, task, n_tasks) once for each task, and returns when all are done. From one thread at a time. */
+typedef void pool_job(void *argument, int task, int n_tasks);
+void pool_run_tasks(struct pool *p, pool_job *job, void *argument, int n_tasks);
+
+/* The same with a task for each thread: what is numbered by `thread` is never used twice at once. */
 void pool_run(struct pool *p, pool_job *job, void *argument);
 
-/* This thread's share of n items: [*begin, *end), cut at multiples of `grain`. */
-static inline void pool_share(int64_t n, int64_t grain, int thread, int n_threads, int64_t *begin, int64_t *end) {
+/* This task's share of n items: [*begin, *end), cut at multiples of `grain`. */
+static inline void pool_share(int64_t n, int64_t grain, int task, int n_tasks, int64_t *begin, int64_t *end) {
     int64_t units = (n + grain - 1) / grain;
-    *begin = units * thread / n_threads * grain;
-    *end = units * (thread + 1) / n_threads * grain;
+    *begin = units * task / n_tasks * grain;
+    *end = units * (task + 1) / n_tasks * grain;
     if (*begin > n) *begin = n;
     if (*end > n) *end = n;
 }
