@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "cpu/cpu.h"
 #include "engine/builtin.h"
+#include "gpu/gpu.h"
 
 enum {
     DEFAULT_STREAMS = 4,
@@ -44,11 +45,11 @@ int slot_positions(const struct backbone *b) { return b->config.n_ctx < MAX_CONT
 
 status open_device(const utter_options *options, const struct log *log, struct device **out) {
     *out = NULL;
-    const char *name = options->device ? options->device : "auto";
-    if (strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0)
-        return fail(UTTER_INVALID, "there is no device named %s; this build has: auto, cpu", name);
+    struct device_choice choice;
+    TRY(device_choice_parse(options->device, &choice));
     const struct cpu_options cpu = {.n_threads = options->n_threads, .kernels = options->kernels};
-    return cpu_open(&cpu, log, out);
+    const struct gpu_options gpu = {.index = choice.gpu_index};
+    return choice.cpu ? cpu_open(&cpu, log, out) : gpu_open(&gpu, log, out);
 }
 
 static bool starts_and_ends(const char *text, const char *start, const char *end) {
@@ -118,22 +119,31 @@ static status load_hints(utter *u) {
     return hint(g, "utter.max_frames", 100000, &u->max_frames);
 }
 
-static status load_device(const utter_options *options, utter *u) {
+static status load_devices(const utter_options *options, utter *u) {
     if (options->n_streams < 0 || options->n_streams > MAX_STREAMS)
         return fail(UTTER_INVALID, "%d streams at once are asked for; 1 to %d can be had", options->n_streams,
                     MAX_STREAMS);
-    int n_slots = options->n_streams ? options->n_streams : DEFAULT_STREAMS;
     u->n_ctx = slot_positions(u->backbone);
-    TRY(open_device(options, &u->log, &u->device));
-    TRY(u->device->ops->load_backbone(u->device, u->backbone, true, n_slots, u->n_ctx));
-    TRY(u->device->ops->load_codec(u->device, u->codec));
-    TRY(fair_init(&u->device_turn, 1));
-    return fair_init(&u->slots, n_slots);
+    u->runners = (struct runners){
+        .log = u->log,
+        .n_threads = options->n_threads,
+        .backbone = u->backbone,
+        .codec = u->codec,
+        .n_slots = options->n_streams ? options->n_streams : DEFAULT_STREAMS,
+        .n_ctx = u->n_ctx,
+    };
+    TRY(device_choice_parse(options->device, &u->runners.choice));
+    if (options->kernels) {
+        u->runners.kernels = strdup(options->kernels);
+        if (!u->runners.kernels) return fail_memory(strlen(options->kernels), "options");
+    }
+    return runners_open(&u->runners);
 }
 
 static status describe(utter *u) {
     struct str text = {0};
-    str_printf(&text, "%s with %s on %s", u->backbone->name, u->codec->name, u->device->ops->describe(u->device));
+    const struct device *d = runners_first(&u->runners);
+    str_printf(&text, "%s with %s on %s", u->backbone->name, u->codec->name, d->ops->describe(d));
     u->description = text.data;
     return str_status(&text);
 }
@@ -147,7 +157,7 @@ utter_status utter_open(const utter_options *options, utter **out) {
     status s = load_networks(options, u);
     if (s == UTTER_OK) s = load_hints(u);
     if (s == UTTER_OK) s = voice_list_add_own(&u->voices, u->backbone, u->codec);
-    if (s == UTTER_OK) s = load_device(options, u);
+    if (s == UTTER_OK) s = load_devices(options, u);
     if (s == UTTER_OK) s = describe(u);
     if (s != UTTER_OK) {
         utter_close(u);
@@ -159,9 +169,8 @@ utter_status utter_open(const utter_options *options, utter **out) {
 
 void utter_close(utter *u) {
     if (!u) return;
-    fair_destroy(&u->slots);
-    fair_destroy(&u->device_turn);
-    if (u->device) u->device->ops->close(u->device);
+    runners_close(&u->runners);
+    free(u->runners.kernels);
     voice_list_free(&u->voices);
     codec_free(u->codec);
     backbone_free(u->backbone);

@@ -4,16 +4,14 @@
 
 #include "base/log.h"
 #include "engine/device.h"
-#include "engine/fair.h"
+#include "engine/runners.h"
 #include "engine/voice.h"
 
 struct utter {
     struct log log;
     struct backbone *backbone;
     struct codec *codec;
-    struct device *device;
-    struct fair device_turn;   // one permit: a device takes one call at a time
-    struct fair slots;         // a permit is a slot of the device
+    struct runners runners;
     int n_ctx;                 // positions of a slot
     double frames_per_symbol;  // of the model, for voices that do not tell
     int join_frames;           // sentences are joined up to this length

@@ -43,6 +43,7 @@ struct utter_stream {
     struct chunk chunk;  // being spoken; empty prepared: none
     struct token_list prompt;
     int attempt;
+    struct runner *runner;    // the device of the running attempt
     int slot;                 // -1: none held
     struct sampler *sampler;  // of the running attempt; NULL: no attempt is running
     struct window_shape shape;
@@ -174,38 +175,89 @@ utter_status utter_speak(utter *u, const utter_request *request, utter_stream **
 
 static status device_begin(utter_stream *s) {
     int permit;
-    return fair_take(&s->u->device_turn, &s->cancelled, s->deadline, &permit);
+    return fair_take(&s->runner->turn, &s->cancelled, s->deadline, &permit);
 }
 
 static void device_end(utter_stream *s, int64_t since, double *seconds) {
-    fair_give(&s->u->device_turn, 0);
+    fair_give(&s->runner->turn, 0);
     *seconds += (double)(clock_ns() - since) * 1e-9;
 }
 
-static status prefill(utter_stream *s) {
-    const struct device_ops *ops = s->u->device->ops;
-    TRY(device_begin(s));
-    int64_t since = clock_ns();
-    ops->reset(s->u->device, s->slot);
-    status result = ops->prefill(s->u->device, s->slot, s->prompt.ids, (int)s->prompt.n, NULL, s->deadline);
-    device_end(s, since, &s->report.prefill_s);
+static void leave_slot(utter_stream *s) {
+    if (s->slot >= 0) fair_give(&s->runner->slots, s->slot);
+    s->slot = -1;
+}
+
+static status take_slot(utter_stream *s) {
+    TRY(runners_pick(&s->u->runners, &s->runner));
+    int64_t patience = clock_ns() + SLOT_WAIT_NS;
+    return fair_take(&s->runner->slots, &s->cancelled, s->deadline < patience ? s->deadline : patience, &s->slot);
+}
+
+// Reads the prompt, and behind it the codes that are there already, into the slot.
+static status prefill_once(utter_stream *s) {
+    struct device *d = s->runner->device;
+    struct token_list tokens = {0};
+    status result = UTTER_OK;
+    for (int i = 0; i < s->n_codes && result == UTTER_OK; i++)
+        result = token_list_push(&tokens, s->u->backbone->code_token[s->codes[i]]);
+    if (result == UTTER_OK) result = device_begin(s);
+    if (result == UTTER_OK) {
+        int64_t since = clock_ns();
+        d->ops->reset(d, s->slot);
+        result = d->ops->prefill(d, s->slot, s->prompt.ids, (int)s->prompt.n, NULL, s->deadline);
+        if (result == UTTER_OK && tokens.n > 0)
+            result = d->ops->prefill(d, s->slot, tokens.ids, (int)tokens.n, NULL, s->deadline);
+        device_end(s, since, &s->report.prefill_s);
+    }
+    token_list_free(&tokens);
     return result;
 }
 
-static status generate(utter_stream *s, struct generation *g, int steps) {
+// A call gave `result`. When that is a lost device, the stream goes on where it is on the next one; *again: repeat the
+// call there.
+static status survive(utter_stream *s, status result, bool *again) {
+    *again = result == UTTER_DEVICE && s->runner->is_gpu;
+    if (!*again) return result;
+    runners_lose(&s->u->runners, s->runner, fail_message());
+    if (!s->u->runners.choice.cpu) return result; // the GPU was asked for
+    leave_slot(s);
+    TRY(take_slot(s));
+    return prefill_once(s);
+}
+
+static status prefill(utter_stream *s) {
+    bool again;
+    return survive(s, prefill_once(s), &again);
+}
+
+static status generate_once(utter_stream *s, struct generation *g, int steps) {
     TRY(device_begin(s));
     int64_t since = clock_ns();
-    status result = s->u->device->ops->generate(s->u->device, g, 1, steps, s->deadline);
+    g->slot = s->slot;
+    status result = s->runner->device->ops->generate(s->runner->device, g, 1, steps, s->deadline);
     device_end(s, since, &s->report.decode_s);
     return result;
 }
 
-static status synthesize(utter_stream *s, const int32_t *codes, int n, float *pcm) {
+static status generate(utter_stream *s, struct generation *g, int steps) {
+    bool again;
+    TRY(survive(s, generate_once(s, g, steps), &again));
+    return again ? generate_once(s, g, steps) : UTTER_OK;
+}
+
+static status synthesize_once(utter_stream *s, const int32_t *codes, int n, float *pcm) {
     TRY(device_begin(s));
     int64_t since = clock_ns();
-    status result = s->u->device->ops->synthesize(s->u->device, codes, n, pcm, s->deadline);
+    status result = s->runner->device->ops->synthesize(s->runner->device, codes, n, pcm, s->deadline);
     device_end(s, since, &s->report.codec_s);
     return result;
+}
+
+static status synthesize(utter_stream *s, const int32_t *codes, int n, float *pcm) {
+    bool again;
+    TRY(survive(s, synthesize_once(s, codes, n, pcm), &again));
+    return again ? synthesize_once(s, codes, n, pcm) : UTTER_OK;
 }
 
 // ---- samples to hand out ----
@@ -244,8 +296,7 @@ static void end_attempt(utter_stream *s) {
     windows_free(s->windows);
     s->sampler = NULL;
     s->windows = NULL;
-    if (s->slot >= 0) fair_give(&s->u->slots, s->slot);
-    s->slot = -1;
+    leave_slot(s);
 }
 
 static status begin_attempt(utter_stream *s) {
@@ -269,8 +320,7 @@ static status begin_attempt(utter_stream *s) {
     s->n_codes = s->n_pushed = 0;
     s->emitted = false;
     guard_start(&s->guard, s->chunk.expected, budget);
-    int64_t patience = clock_ns() + SLOT_WAIT_NS;
-    TRY(fair_take(&u->slots, &s->cancelled, s->deadline < patience ? s->deadline : patience, &s->slot));
+    TRY(take_slot(s));
     TRY(sampler_new(&s->sampling, s->seed + (uint32_t)s->attempt, u->backbone->n_codes + 1, &s->sampler));
     if (s->streaming) {
         TRY(windows_new(s->shape, u->codec->config.hop, s->voice->codes, s->voice->n_codes, &s->windows));
@@ -324,8 +374,7 @@ static status next_codes(utter_stream *s, enum verdict *verdict, int *n_good, bo
     if (s->streaming) steps = s->n_codes == 0 ? s->shape.first_chunk + s->shape.lookforward : s->shape.chunk;
     if (steps > s->guard.budget - s->n_codes) steps = s->guard.budget - s->n_codes;
     int32_t *indices = s->codes + s->n_codes;
-    struct generation g = {
-        .slot = s->slot, .sampler = s->sampler, .indices = indices, .end_index = s->u->backbone->n_codes};
+    struct generation g = {.sampler = s->sampler, .indices = indices, .end_index = s->u->backbone->n_codes};
     *n_good = s->n_codes;
     status result = generate(s, &g, steps);
     if (result == UTTER_SPEECH) {  // no logit is a number

@@ -11,7 +11,17 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 
-enum plan { PLAN_SPEECH, PLAN_STUCK, PLAN_ENDLESS, PLAN_SHORT, PLAN_SILENT, PLAN_NAN, PLAN_LOGITS_NAN, PLAN_LATE };
+enum plan {
+    PLAN_SPEECH,
+    PLAN_STUCK,
+    PLAN_ENDLESS,
+    PLAN_SHORT,
+    PLAN_SILENT,
+    PLAN_NAN,
+    PLAN_LOGITS_NAN,
+    PLAN_LATE,
+    PLAN_LOST
+};
 
 /* A device that follows `plans`, one for each attempt; after the last it speaks well. */
 struct scripted {
@@ -20,10 +30,11 @@ struct scripted {
     const struct codec *codec;
     enum plan plans[8];
     int n_plans;
-    int attempt;   // prefills so far
-    int n_made;    // codes of this attempt
-    int n_speech;  // codes of good speech
-    uint32_t seeds_seen;
+    int attempt;     // prefills so far
+    int n_prefills;  // since the last reset
+    int n_made;      // codes of this attempt
+    int calls_left;  // until the device is lost, of generate and synthesize together
+    int n_speech;    // codes of good speech
 };
 
 static struct scripted *self(struct device *d) { return (struct scripted *)d; }
@@ -32,13 +43,17 @@ static enum plan plan_now(const struct scripted *s) {
     return s->attempt <= s->n_plans ? s->plans[s->attempt - 1] : PLAN_SPEECH;
 }
 
-static void scripted_reset(struct device *d, int slot) { (void)d, (void)slot; }
+static void scripted_reset(struct device *d, int slot) {
+    (void)slot;
+    self(d)->attempt++;
+    self(d)->n_made = self(d)->n_prefills = 0;
+}
 
+// What follows the prompt are codes that the sequence has already.
 static status scripted_prefill(struct device *d, int slot, const int32_t *tokens, int n, float *logits,
                                int64_t deadline) {
-    (void)slot, (void)tokens, (void)n, (void)logits, (void)deadline;
-    self(d)->attempt++;
-    self(d)->n_made = 0;
+    (void)slot, (void)tokens, (void)logits, (void)deadline;
+    if (self(d)->n_prefills++ > 0) self(d)->n_made += n;
     return UTTER_OK;
 }
 
@@ -47,6 +62,7 @@ static status scripted_generate(struct device *d, struct generation *g, int n, i
     assert_int_equal(n, 1);
     enum plan plan = plan_now(s);
     if (plan == PLAN_LOGITS_NAN) return fail(UTTER_SPEECH, "no logit is finite");
+    if (plan == PLAN_LOST && s->calls_left-- <= 0) return fail(UTTER_DEVICE, "GPU 0 fell off its bus");
     if (plan == PLAN_LATE) {
         while (clock_ns() < deadline) usleep(1000);
         return fail(UTTER_DEADLINE, "late");
@@ -69,6 +85,7 @@ static status scripted_synthesize(struct device *d, const int32_t *codes, int n,
     struct scripted *s = self(d);
     int64_t n_pcm = (int64_t)n * s->codec->config.hop;
     enum plan plan = plan_now(s);
+    if (plan == PLAN_LOST && s->calls_left-- <= 0) return fail(UTTER_DEVICE, "GPU 0 fell off its bus");
     for (int64_t i = 0; i < n_pcm; i++) pcm[i] = plan == PLAN_SILENT ? 0 : 0.1f * sinf((float)i * 0.03f);
     if (plan == PLAN_NAN) pcm[n_pcm / 2] = NAN;
     return UTTER_OK;
@@ -80,7 +97,7 @@ static const char *scripted_describe(const struct device *d) {
 }
 
 static void scripted_close(struct device *d) {
-    self(d)->real->ops->close(self(d)->real);
+    if (self(d)->real) self(d)->real->ops->close(self(d)->real);
     free(d);
 }
 
@@ -102,9 +119,9 @@ static int setup(void **state) {
     options.n_streams = 2;
     if (utter_open(&options, &engine) != UTTER_OK) return 1;
     script = calloc(1, sizeof *script);
-    *script =
-        (struct scripted){.device.ops = &scripted_ops, .real = engine->device, .codec = engine->codec, .n_speech = 100};
-    engine->device = &script->device;
+    *script = (struct scripted){
+        .device.ops = &scripted_ops, .real = engine->runners.cpu->device, .codec = engine->codec, .n_speech = 100};
+    engine->runners.cpu->device = &script->device;
     return 0;
 }
 
@@ -290,6 +307,60 @@ static void test_cancel_ends_a_wait_for_a_slot(void **state) {
     for (int i = 0; i < 2; i++) utter_stream_close(holders[i]);
 }
 
+// Gives the engine a GPU that is lost after so many calls.
+static void plug_in_a_gpu(int calls) {
+    struct scripted *gpu = calloc(1, sizeof *gpu);
+    struct runner *r = calloc(1, sizeof *r);
+    assert_non_null(gpu);
+    assert_non_null(r);
+    *gpu = (struct scripted){.device.ops = &scripted_ops, .codec = engine->codec, .n_speech = 100, .calls_left = calls};
+    for (int i = 0; i < 8; i++) gpu->plans[gpu->n_plans++] = PLAN_LOST;
+    *r = (struct runner){.device = &gpu->device, .is_gpu = true, .next = engine->runners.all};
+    assert_ok(fair_init(&r->turn, 1));
+    assert_ok(fair_init(&r->slots, 2));
+    engine->runners.all = engine->runners.gpu = r;
+    engine->runners.choice.gpu = true;
+}
+
+static void test_a_lost_gpu_costs_no_sound(void **state) {
+    (void)state;
+    for (int streaming = 0; streaming < 2; streaming++) {
+        for (int calls = 0; calls < 9; calls++) {  // lost at every step of the way, and not at all
+            follow(NULL, 0);
+            plug_in_a_gpu(calls);
+            utter_request request = utter_request_default();
+            request.text = sentence;
+            request.streaming = streaming;
+            utter_report report;
+            int64_t n;
+            assert_ok(speak(&request, &report, &n));
+            assert_int_equal(n, 100 * 480);
+            assert_int_equal(report.n_codes, 100);
+            assert_int_equal(report.n_retries, 0);
+            bool lost = calls < (streaming ? 8 : 5);
+            assert_true(lost == (engine->runners.gpu == NULL));
+            if (lost) assert_true(engine->runners.gpu_again > clock_ns());  // not tried again at once
+        }
+    }
+    engine->runners.gpu = NULL;
+    engine->runners.choice = (struct device_choice){.cpu = true};
+}
+
+static void test_a_gpu_that_was_asked_for_fails_aloud(void **state) {
+    (void)state;
+    follow(NULL, 0);
+    plug_in_a_gpu(2);
+    engine->runners.choice = (struct device_choice){.gpu = true};
+    utter_request request = utter_request_default();
+    request.text = sentence;
+    utter_report report;
+    int64_t n;
+    assert_int_equal(speak(&request, &report, &n), UTTER_DEVICE);
+    assert_non_null(strstr(utter_error_message(), "fell off its bus"));
+    assert_int_equal(speak(&request, &report, &n), UTTER_DEVICE);  // within the cool-down
+    engine->runners.choice = (struct device_choice){.cpu = true};
+}
+
 static void test_bad_requests(void **state) {
     (void)state;
     utter_stream *s;
@@ -332,6 +403,8 @@ int main(void) {
         cmocka_unit_test(test_sentences_are_parted_by_pauses),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_cancel_ends_a_wait_for_a_slot),
+        cmocka_unit_test(test_a_lost_gpu_costs_no_sound),
+        cmocka_unit_test(test_a_gpu_that_was_asked_for_fails_aloud),
         cmocka_unit_test(test_bad_requests),
     };
     return cmocka_run_group_tests_name("stream", tests, setup, teardown);
