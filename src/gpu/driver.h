@@ -34,9 +34,7 @@ enum {
     CUDA_MODE_PROHIBITED = 2,  // compute modes
     CUDA_MODE_EXCLUSIVE = 3,
 
-    CUDA_JIT_INFO_LOG = 3,  // options of module loading
-    CUDA_JIT_INFO_LOG_BYTES = 4,
-    CUDA_JIT_ERROR_LOG = 5,
+    CUDA_JIT_ERROR_LOG = 5,  // options of module loading
     CUDA_JIT_ERROR_LOG_BYTES = 6,
 
     CUDA_STREAM_NON_BLOCKING = 1,

@@ -46,6 +46,7 @@ status gpu_open(const struct gpu_options *options, const struct log *log, struct
         return s;
     }
     int64_t limit = options->patience_ns > 0 ? options->patience_ns : OPEN_SECONDS * (int64_t)1000000000;
+    int64_t start = clock_ns();
     s = gpu_call(g, open_job, NO_DEADLINE, limit);
     if (s != UTTER_OK) {
         char sentence[1024];
@@ -53,6 +54,7 @@ status gpu_open(const struct gpu_options *options, const struct log *log, struct
         close_gpu(&g->base);
         return fail(s, "%s", sentence);
     }
+    log_say(&g->log, UTTER_LOG_DEBUG, "%s: ready in %.0f ms", g->description, (double)(clock_ns() - start) / 1e6);
     *out = &g->base;
     return UTTER_OK;
 #endif

@@ -131,7 +131,7 @@ status gpu_upload_bytes(struct gpu *g, const void *from, size_t n_bytes, const v
 /* What is still in staging. */
 status gpu_flush(struct gpu *g);
 
-/* ---- backbone.c, sampling.c, codec.c ---- */
+/* ---- backbone_load.c, backbone.c, sampling.c, codec.c ---- */
 
 status gpu_load_backbone(struct device *d, const struct backbone *b, bool speech_only, int n_slots, int n_ctx);
 void gpu_reset(struct device *d, int slot);
