@@ -25,10 +25,15 @@ static float high_of(const float *x, int n) {
     return v;
 }
 
-static int clamp(float v, int low, int high) {
-    if (!(v > (float)low)) return low;  // NaN too
-    return v < (float)high ? (int)lrintf(v) : high;
+// The whole number nearest to v (ties to even) that is not beyond low and high; low for NaN. The addition rounds: at
+// 1.5 * 2^23 floats are whole numbers.
+static inline float nearest(float v, float low, float high) {
+    v = v > low ? v : low;
+    v = v < high ? v : high;
+    return (v + 0x1.8p23f) - 0x1.8p23f;
 }
+
+static int clamp(float v, int low, int high) { return (int)nearest(v, (float)low, (float)high); }
 
 /* ---- scale and minimum: Q4_K, Q5_K ---- */
 
@@ -43,30 +48,50 @@ struct search {
     int n;
 };
 
-static float line_error(const float x[GROUP], const float w[GROUP], const uint8_t q[GROUP], struct line l) {
+// Sums are kept in lanes, which a compiler puts side by side.
+enum { LANES = 8 };
+
+static float total(const float lanes[LANES]) {
     float sum = 0;
-    for (int i = 0; i < GROUP; i++) {
-        float d = l.scale * (float)q[i] - l.min - x[i];
-        sum += w[i] * d * d;
-    }
+    for (int i = 0; i < LANES; i++) sum += lanes[i];
     return sum;
 }
 
+static void round_all(const float x[GROUP], float low, float inverse, float top, float q[GROUP]) {
+    for (int i = 0; i < GROUP; i++) q[i] = nearest(inverse * (x[i] - low), 0, top);
+}
+
+static float line_error(const float x[GROUP], const float w[GROUP], const float q[GROUP], struct line l) {
+    float sum[LANES] = {0};
+    for (int i = 0; i < GROUP; i += LANES)
+        for (int k = 0; k < LANES; k++) {
+            float d = l.scale * q[i + k] - l.min - x[i + k];
+            sum[k] += w[i + k] * d * d;
+        }
+    return total(sum);
+}
+
+// Sums over the group that stay the same, whatever the whole numbers.
+struct sums {
+    float w, x;
+};
+
 // The line of least squares for whole numbers q; false when they do not tell one.
-static bool fit_line(const float x[GROUP], const float w[GROUP], const uint8_t q[GROUP], struct line *out) {
-    float sw = 0, sq = 0, sqq = 0, sx = 0, sqx = 0;
-    for (int i = 0; i < GROUP; i++) {
-        float wq = w[i] * (float)q[i];
-        sw += w[i];
-        sq += wq;
-        sqq += wq * (float)q[i];
-        sx += w[i] * x[i];
-        sqx += wq * x[i];
-    }
-    float determinant = sw * sqq - sq * sq;
+static bool fit_line(const float x[GROUP], const float w[GROUP], const float q[GROUP], struct sums s,
+                     struct line *out) {
+    float q_lanes[LANES] = {0}, qq_lanes[LANES] = {0}, qx_lanes[LANES] = {0};
+    for (int i = 0; i < GROUP; i += LANES)
+        for (int k = 0; k < LANES; k++) {
+            float wq = w[i + k] * q[i + k];
+            q_lanes[k] += wq;
+            qq_lanes[k] += wq * q[i + k];
+            qx_lanes[k] += wq * x[i + k];
+        }
+    float sq = total(q_lanes), sqq = total(qq_lanes), sqx = total(qx_lanes);
+    float determinant = s.w * sqq - sq * sq;
     if (!(determinant > 0)) return false;
-    out->scale = (sw * sqx - sx * sq) / determinant;
-    out->min = (sq * sqx - sqq * sx) / determinant;
+    out->scale = (s.w * sqx - s.x * sq) / determinant;
+    out->min = (sq * sqx - sqq * s.x) / determinant;
     if (out->min < 0) {  // the file has no negative ones
         out->min = 0;
         out->scale = sqx / sqq;
@@ -80,17 +105,22 @@ static struct line find_line(const float x[GROUP], int top, struct search search
     if (high == low) return (struct line){0, -low};
     for (int i = 0; i < GROUP; i++) sum += x[i] * x[i];
     float mean = sqrtf(sum / GROUP);
-    for (int i = 0; i < GROUP; i++) w[i] = mean + fabsf(x[i]);  // large weights matter more
+    struct sums sums = {0, 0};
+    for (int i = 0; i < GROUP; i++) {
+        w[i] = mean + fabsf(x[i]);  // large weights matter more
+        sums.w += w[i];
+        sums.x += w[i] * x[i];
+    }
 
     struct line best = {(high - low) / (float)top, -low};
-    uint8_t q[GROUP];
-    for (int i = 0; i < GROUP; i++) q[i] = (uint8_t)clamp((x[i] - low) / best.scale, 0, top);
+    float q[GROUP];
+    round_all(x, low, (float)top / (high - low), (float)top, q);
     float best_error = line_error(x, w, q, best);
     for (int s = 0; s <= search.n && high > low; s++) {
         float inverse = (search.from + search.step * (float)s + (float)top) / (high - low);
-        for (int i = 0; i < GROUP; i++) q[i] = (uint8_t)clamp(inverse * (x[i] - low), 0, top);
+        round_all(x, low, inverse, (float)top, q);
         struct line l;
-        if (!fit_line(x, w, q, &l)) continue;
+        if (!fit_line(x, w, q, sums, &l)) continue;
         float error = line_error(x, w, q, l);
         if (error < best_error) {
             best_error = error;
@@ -168,7 +198,7 @@ static float find_scale(const float x[SMALL_GROUP]) {
         float top = s == 0 ? 32.0f : s <= 9 ? 32.0f - 0.1f * (float)s : 32.0f + 0.1f * (float)(s - 9);
         float inverse = -top / extreme, xq = 0, qq = 0;
         for (int i = 0; i < SMALL_GROUP; i++) {
-            float w = x[i] * x[i], q = (float)clamp(inverse * x[i], -32, 31);
+            float w = x[i] * x[i], q = nearest(inverse * x[i], -32, 31);
             xq += w * x[i] * q;
             qq += w * q * q;
         }
