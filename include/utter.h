@@ -84,10 +84,10 @@ typedef enum utter_log_level { UTTER_LOG_DEBUG, UTTER_LOG_INFO, UTTER_LOG_WARNIN
 typedef void utter_log_fn(void *user, utter_log_level level, const char *sentence);
 
 typedef struct utter_options {
-    const char *model;   /* path of a backbone GGUF; NULL: the built-in model */
-    const char *codec;   /* path of a codec GGUF; NULL: the built-in codec, or the one beside `model` */
-    const char *device;  /* "auto" or "cpu"; NULL: "auto" */
-    const char *kernels; /* CPU kernel set: "auto", "portable", "avx2", "avx512"; NULL: "auto" */
+    const char *model;   /* name of an installed model, or path of a backbone GGUF; NULL: the built-in model */
+    const char *codec;   /* the same for a codec; NULL: the one that belongs to `model`, or lies beside it */
+    const char *device;  /* "auto", "cpu", "gpu" or "gpu:N"; NULL: "auto", which falls back on the CPU and says so */
+    const char *kernels; /* CPU kernel set: "auto", "portable", "avx2", "avx512", "avx512vnni"; NULL: "auto" */
     int n_threads;       /* threads of the CPU device; 0: one for each core */
     int n_streams;       /* streams that hold a place on the device at once; 0: 4. More wait for a place. */
     utter_log_fn *log;   /* NULL: nothing is logged */

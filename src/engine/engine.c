@@ -8,6 +8,7 @@
 #include "cpu/cpu.h"
 #include "engine/builtin.h"
 #include "gpu/gpu.h"
+#include "models/store.h"
 
 enum {
     DEFAULT_STREAMS = 4,
@@ -73,26 +74,75 @@ static status find_codec_beside(const char *model, struct str *out) {
     str_free(&folder);
     if (out->len == 0)
         return fail(UTTER_INVALID,
-                    "no codec for %s: name one with --codec, or put it beside the model as neucodec.gguf", model);
+                    "no codec for %s: name one with --codec, put it beside the model as neucodec.gguf, or fetch both "
+                    "with utter models pull",
+                    model);
     return str_status(out);
 }
 
-// The networks, and whether they belong together.
-static status load_networks(const utter_options *options, utter *u) {
-    TRY(open_backbone(options->model, &u->backbone));
-    TRY(backbone_check_speech(u->backbone));
-    struct str beside = {0};
+// Where the networks lie: by the name of an installed model, or by file. Left empty: the built-in one.
+static status find_networks(const utter_options *options, struct str *model, struct str *codec) {
+    struct str ignored = {0};
     status s = UTTER_OK;
-    if (!options->codec && options->model) s = find_codec_beside(options->model, &beside);
-    if (s == UTTER_OK)
-        s = open_codec(options->codec ? options->codec : options->model ? str_text(&beside) : NULL, &u->codec);
-    str_free(&beside);
-    TRY(s);
-    if (u->backbone->n_codes != u->codec->config.n_codes)
-        return fail(UTTER_FORMAT,
-                    "%s writes %d speech codes and %s reads %d; take the codec that the model was made for",
-                    u->backbone->label, u->backbone->n_codes, u->codec->label, u->codec->config.n_codes);
-    return UTTER_OK;
+    if (options->model) s = store_resolve(options->model, model, codec);
+    if (s == UTTER_OK && options->codec) {
+        str_clear(codec);
+        s = store_resolve(options->codec, codec, &ignored);
+    }
+    if (s == UTTER_OK && model->len > 0 && codec->len == 0) s = find_codec_beside(model->data, codec);
+    str_free(&ignored);
+    return s;
+}
+
+static const char *path_or_builtin(const struct str *path) { return path->len > 0 ? path->data : NULL; }
+
+// The networks, and whether they belong together.
+static status load_networks(const struct str *model, const struct str *codec, utter *u) {
+    TRY(open_backbone(path_or_builtin(model), &u->backbone));
+    TRY(backbone_check_speech(u->backbone));
+    TRY(open_codec(path_or_builtin(codec), &u->codec));
+    if (u->backbone->n_codes == u->codec->config.n_codes) return UTTER_OK;
+    return fail(UTTER_FORMAT, "%s writes %d speech codes and %s reads %d; take the codec that the model was made for",
+                u->backbone->label, u->backbone->n_codes, u->codec->label, u->codec->config.n_codes);
+}
+
+static int is_voice_file(const struct dirent *e) {
+    static const char *const endings[] = {".json", ".pt", ".npy"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (e->d_name[0] != '.' && starts_and_ends(e->d_name, "", endings[i])) return 1;
+    return 0;
+}
+
+// Every voice in a folder, by name. One that cannot be used is left out and said so; no folder is no voices.
+static status add_voices_of(utter *u, const char *folder) {
+    struct dirent **entries;
+    int n = scandir(folder, &entries, is_voice_file, alphasort);
+    struct str path = {0};
+    for (int i = 0; i < n; i++) {
+        str_clear(&path);
+        str_printf(&path, "%s/%s", folder, entries[i]->d_name);
+        if (voice_list_add_file(&u->voices, str_text(&path), u->backbone, u->codec) != UTTER_OK)
+            log_say(&u->log, UTTER_LOG_WARNING, "%s (left out)", fail_message());
+        free(entries[i]);
+    }
+    if (n >= 0) free(entries);
+    status s = str_status(&path);
+    str_free(&path);
+    return s;
+}
+
+// The model's own voices: those it carries, and those that were fetched with it.
+static status load_voices(const struct str *model, utter *u) {
+    TRY(voice_list_add_own(&u->voices, u->backbone, u->codec));
+    if (model->len == 0) return UTTER_OK;
+    const char *slash = strrchr(model->data, '/');
+    struct str folder = {0};
+    if (slash) str_append(&folder, model->data, (size_t)(slash - model->data) + 1);
+    str_puts(&folder, "voices");
+    status s = str_status(&folder);
+    if (s == UTTER_OK) s = add_voices_of(u, folder.data);
+    str_free(&folder);
+    return s;
 }
 
 // `*out` from the file's metadata where it has the key, in [0, high].
@@ -154,9 +204,13 @@ utter_status utter_open(const utter_options *options, utter **out) {
     if (!u) return fail_memory(sizeof *u, "an engine");
     u->log = (struct log){options->log, options->log_user};
     pthread_rwlock_init(&u->voices_lock, NULL);
-    status s = load_networks(options, u);
+    struct str model = {0}, codec = {0};
+    status s = find_networks(options, &model, &codec);
+    if (s == UTTER_OK) s = load_networks(&model, &codec, u);
     if (s == UTTER_OK) s = load_hints(u);
-    if (s == UTTER_OK) s = voice_list_add_own(&u->voices, u->backbone, u->codec);
+    if (s == UTTER_OK) s = load_voices(&model, u);
+    str_free(&model);
+    str_free(&codec);
     if (s == UTTER_OK) s = load_devices(options, u);
     if (s == UTTER_OK) s = describe(u);
     if (s != UTTER_OK) {

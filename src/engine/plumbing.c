@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "codec/windows.h"
 #include "engine/engine.h"
+#include "models/store.h"
 #include "text/normalize.h"
 #include "text/phonemes.h"
 #include "text/sentences.h"
@@ -76,12 +77,24 @@ struct plumb_model {
     int n_ctx;
 };
 
+// The file that a name stands for; empty for NULL, the built-in one.
+static status resolve(const char *name, struct str *path) {
+    if (!name) return UTTER_OK;
+    struct str codec = {0};
+    status s = store_resolve(name, path, &codec);
+    str_free(&codec);
+    return s;
+}
+
 status plumb_model_open(const utter_options *options, struct plumb_model **out) {
     *out = NULL;
     struct plumb_model *m = calloc(1, sizeof *m);
     if (!m) return fail_memory(sizeof *m, "a model");
     const struct log log = {options->log, options->log_user};
-    status s = open_backbone(options->model, &m->backbone);
+    struct str path = {0};
+    status s = resolve(options->model, &path);
+    if (s == UTTER_OK) s = open_backbone(path.data, &m->backbone);
+    str_free(&path);
     if (s == UTTER_OK) s = open_device(options, &log, &m->device);
     if (s == UTTER_OK) {
         m->n_ctx = slot_positions(m->backbone);
@@ -201,7 +214,10 @@ status plumb_codec_decode(const utter_options *options, const int32_t *codes, in
     struct codec *codec = NULL;
     struct device *device = NULL;
     const struct log log = {options->log, options->log_user};
-    status s = open_codec(options->codec, &codec);
+    struct str path = {0};
+    status s = resolve(options->codec, &path);
+    if (s == UTTER_OK) s = open_codec(path.data, &codec);
+    str_free(&path);
     for (int i = 0; s == UTTER_OK && i < n; i++)
         if (codes[i] < 0 || codes[i] >= codec->config.n_codes)
             s = fail(UTTER_INVALID, "code %d of the list is %d; %s has 0..%d", i, (int)codes[i], codec->label,
