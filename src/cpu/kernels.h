@@ -37,7 +37,7 @@ static inline float quantise_inverse(float most) { return most > 1e-30f && most 
 static inline float quantise_scale(float most) { return most <= 3e38f ? most / QUANTISED_MOST : __builtin_nanf(""); }
 
 /* Loops over the tokens of a tile must vanish, or sums leave their registers. */
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE static inline __attribute__((always_inline, unused))
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else

@@ -8,6 +8,7 @@
 #define TILE_SMALL 8
 #if defined(__AVX512VNNI__)
 #define ZERO8 128
+#define BASE kernels_avx512
 #define KERNELS kernels_avx512vnni
 #define NAME "avx512vnni"
 #else

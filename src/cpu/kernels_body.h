@@ -2,6 +2,7 @@
    this one:
 
      LANES, TILE_FLOAT, TILE_SMALL, ZERO8, KERNELS, NAME
+     BASE                        if there is one: a set with the same lanes whose float products and attention are used
      vf, vi                      vectors of LANES floats or 32-bit integers (GNU vector extensions: + - * work)
      vf_set1, vi_set1, vf_load, vf_store, vf_fma(a, b, c) = a * b + c, vf_max, vf_sum, vf_max_of
      vf_load_f16, vf_load_bf16, vf_store_f16
@@ -19,12 +20,6 @@
 
 /* ---- products ---- */
 
-INLINE vf load_weights(const enum format format, const uint8_t *panel, int64_t k) {
-    if (format == FORMAT_F32) return vf_load((const float *)panel + k * LANES);
-    if (format == FORMAT_F16) return vf_load_f16((const uint16_t *)panel + k * LANES);
-    return vf_load_bf16((const uint16_t *)panel + k * LANES);
-}
-
 /* Writes a vector of rows of which only n_rows exist. */
 static __attribute__((noinline)) void store_some(const float *rows, int64_t n_rows, const float *bias, bool add,
                                                  float *y) {
@@ -41,6 +36,14 @@ INLINE void store_rows(vf v, int64_t n_rows, const float *bias, bool add, float 
     float rows[LANES];
     vf_store(rows, v);
     store_some(rows, n_rows, bias, add, y);
+}
+
+#if !defined(BASE)
+
+INLINE vf load_weights(const enum format format, const uint8_t *panel, int64_t k) {
+    if (format == FORMAT_F32) return vf_load((const float *)panel + k * LANES);
+    if (format == FORMAT_F16) return vf_load_f16((const uint16_t *)panel + k * LANES);
+    return vf_load_bf16((const uint16_t *)panel + k * LANES);
 }
 
 /* Two panels (the second may be the first again) times n tokens. */
@@ -69,6 +72,8 @@ INLINE void float_product(const int n, const enum format format, const struct pa
                        y + t * y_stride + row + LANES);
     }
 }
+
+#endif
 
 /* One panel times n tokens. */
 INLINE void small_product(const int n, const enum format format, const struct panels *w, int64_t panel,
@@ -130,12 +135,13 @@ INLINE void small_product(const int n, const enum format format, const struct pa
 #define ENTRY(FORMAT, N) [FORMAT][N] = FORMAT##_##N,
 
 #if TILE_FLOAT == 14
-#define FLOAT_TILES(DO, FORMAT)                                                                                        \
-    DO(FORMAT, 1)                                                                                                      \
-    DO(FORMAT, 2)                                                                                                      \
-    DO(FORMAT, 3)                                                                                                      \
-    DO(FORMAT, 4)                                                                                                      \
-    DO(FORMAT, 5) DO(FORMAT, 6) DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) DO(FORMAT, 10) DO(FORMAT, 11) DO(FORMAT, 12) \
+#define FLOAT_TILES(DO, FORMAT)                                                                          \
+    DO(FORMAT, 1)                                                                                        \
+    DO(FORMAT, 2)                                                                                        \
+    DO(FORMAT, 3)                                                                                        \
+    DO(FORMAT, 4)                                                                                        \
+    DO(FORMAT, 5)                                                                                        \
+    DO(FORMAT, 6) DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) DO(FORMAT, 10) DO(FORMAT, 11) DO(FORMAT, 12) \
         DO(FORMAT, 13) DO(FORMAT, 14)
 #elif TILE_FLOAT == 6
 #define FLOAT_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6)
@@ -148,22 +154,31 @@ INLINE void small_product(const int n, const enum format format, const struct pa
 #else
 #define SMALL_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4)
 #endif
-#define ALL_TILES(FLOAT, SMALL)                                                                 \
-    FLOAT_TILES(FLOAT, FORMAT_F32)                                                              \
-    FLOAT_TILES(FLOAT, FORMAT_F16)                                                              \
-    FLOAT_TILES(FLOAT, FORMAT_BF16)                                                             \
-    SMALL_TILES(SMALL, FORMAT_Q4)                                                               \
-    SMALL_TILES(SMALL, FORMAT_Q4M) SMALL_TILES(SMALL, FORMAT_Q8) SMALL_TILES(SMALL, FORMAT_Q8M) \
-        SMALL_TILES(SMALL, FORMAT_Q8H)
+#define ALL_FLOAT(DO) FLOAT_TILES(DO, FORMAT_F32) FLOAT_TILES(DO, FORMAT_F16) FLOAT_TILES(DO, FORMAT_BF16)
+#define ALL_SMALL(DO)          \
+    SMALL_TILES(DO, FORMAT_Q4) \
+    SMALL_TILES(DO, FORMAT_Q4M) SMALL_TILES(DO, FORMAT_Q8) SMALL_TILES(DO, FORMAT_Q8M) SMALL_TILES(DO, FORMAT_Q8H)
 
-ALL_TILES(FLOAT_FUNCTION, SMALL_FUNCTION)
+typedef void multiply_function(const struct panels *, int64_t, int64_t, int64_t, int64_t, const struct tile *,
+                               const float *, float *, int64_t);
+#if defined(BASE)
+ALL_SMALL(SMALL_FUNCTION)
+static multiply_function *const functions[][TILE_MAX + 1] = {ALL_SMALL(ENTRY)};
+#else
+ALL_FLOAT(FLOAT_FUNCTION)
+ALL_SMALL(SMALL_FUNCTION)
+static multiply_function *const functions[][TILE_MAX + 1] = {ALL_FLOAT(ENTRY) ALL_SMALL(ENTRY)};
+#endif
 
 static void multiply(const struct panels *w, int64_t begin, int64_t end, int64_t k_begin, int64_t k_end,
                      const struct tile *x, const float *bias, float *y, int64_t y_stride) {
-    typedef void product(const struct panels *, int64_t, int64_t, int64_t, int64_t, const struct tile *, const float *,
-                         float *, int64_t);
-    static product *const products[][TILE_MAX + 1] = {ALL_TILES(ENTRY, ENTRY)};
-    products[w->format][x->n](w, begin, end, k_begin, k_end, x, bias, y, y_stride);
+#if defined(BASE)
+    if (format_is_float(w->format)) {
+        BASE.multiply(w, begin, end, k_begin, k_end, x, bias, y, y_stride);
+        return;
+    }
+#endif
+    functions[w->format][x->n](w, begin, end, k_begin, k_end, x, bias, y, y_stride);
 }
 
 /* ---- activations ---- */
@@ -261,6 +276,10 @@ static void rms_norm(const float *x, const float *gain, float eps, int64_t n, fl
     for (i = 0; i < n; i++) out[i] = x[i] * scale * gain[i];
 }
 
+#if defined(BASE)
+static void attend(const struct attention *a) { BASE.attend(a); }
+#else
+
 /* ---- attention ---- */
 
 INLINE vf load_cached(const bool half, const void *p, int64_t i) {
@@ -341,6 +360,8 @@ static void attend(const struct attention *a) {
     else
         attend_all(false, a);
 }
+
+#endif
 
 const struct kernels KERNELS = {
     .name = NAME,
