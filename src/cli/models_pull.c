@@ -114,6 +114,17 @@ static const struct manual pull_manual = {
         "  utter models pull neutts-nano-german --accept-licence \"NeuTTS Open License 1.0\"\n",
 };
 
+static status check_name(const struct registry *r, const char *name) {
+    enum { MOST = 256 };
+    const char *names[MOST];
+    int n = registry_count(r) < MOST ? registry_count(r) : MOST;
+    if (registry_find(r, name)) return UTTER_OK;
+    for (int i = 0; i < n; i++) names[i] = registry_at(r, i)->name;
+    const char *near = nearest_name(name, names, (size_t)n);
+    if (near) return fail(UTTER_INVALID, "there is no model %s; did you mean %s?", name, near);
+    return fail(UTTER_INVALID, "there is no model %s; utter models list names those that there are", name);
+}
+
 int models_pull(int argc, char **argv) {
     struct work w = {0};
     const struct option options[] = {
@@ -124,6 +135,7 @@ int models_pull(int argc, char **argv) {
     if (!command_begin(&pull_manual, options, 2, argc, argv, &n_rest, &exit_code)) return exit_code;
     if (n_rest < 1) return name_wanted(argv[0], "a model's name is wanted; utter models list names them");
     status s = begin(&w, argv[0]);
+    for (int i = 1; s == UTTER_OK && i <= n_rest; i++) s = check_name(w.store.registry, argv[i]);
     if (s == UTTER_OK) s = hub_open(&w.hub);
     for (int i = 1; s == UTTER_OK && i <= n_rest; i++) s = pull_model(&w.pull, argv[i]);
     return end(&w, s);

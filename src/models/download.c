@@ -56,6 +56,12 @@ struct download_limits download_limits_default(void) {
                                     .max_wait_ms = 120000};
 }
 
+// Tells how far it is; false when it is to end.
+static bool go_on(const struct transfer *t, int64_t done, int64_t total) {
+    const struct download_events *e = t->d->events;
+    return !e || e->progress(e->user, done, total);
+}
+
 static void prepare_curl(void) { curl_global_init(CURL_GLOBAL_DEFAULT); }
 
 // ---- what the server says ----
@@ -176,7 +182,7 @@ static void read_etag(const struct transfer *t, char out[MAX_ETAG]) {
 
 static bool stop_check(void *user) {
     struct transfer *t = user;
-    if (t->d->progress && !t->d->progress(t->d->user, 0, t->d->n_bytes)) t->stopped = true;
+    if (!go_on(t, 0, t->d->n_bytes)) t->stopped = true;
     return t->stopped;
 }
 
@@ -266,7 +272,7 @@ static int on_progress(void *user, curl_off_t total, curl_off_t now, curl_off_t 
     struct transfer *t = user;
     (void)total, (void)now, (void)up_total, (void)up_now;
     int64_t expected = t->d->n_bytes >= 0 ? t->d->n_bytes : t->total;
-    if (t->d->progress && !t->d->progress(t->d->user, t->done, expected)) t->stopped = true;
+    if (!go_on(t, t->done, expected)) t->stopped = true;
     return t->stopped;
 }
 
@@ -418,7 +424,7 @@ static enum outcome attempt(struct transfer *t, status *s, int64_t *wait_ms) {
 static status wait_for(struct transfer *t, int64_t wait_ms) {
     int64_t until = clock_ns() + wait_ms * 1000000;
     while (clock_ns() < until) {
-        if (t->d->progress && !t->d->progress(t->d->user, t->done, t->d->n_bytes))
+        if (!go_on(t, t->done, t->d->n_bytes))
             return fail(UTTER_CANCELLED, "stopped while waiting to fetch %s", t->d->what);
         int64_t left = until - clock_ns();
         struct timespec pause = {.tv_nsec = left < 50000000 ? (left > 0 ? left : 0) : 50000000};
@@ -437,6 +443,12 @@ static status fetch(struct transfer *t) {
         if (outcome == DONE) return UTTER_OK;
         failed = t->path && t->result->n_received - before >= progress_bytes ? 1 : failed + 1;
         if (outcome == GIVE_UP || failed >= t->d->limits.n_attempts) return s;
+        const struct download_events *e = t->d->events;
+        if (e && e->wait) {
+            char sentence[512];
+            snprintf(sentence, sizeof sentence, "%s; trying again in %.1f s", fail_message(), (double)wait_ms / 1000);
+            e->wait(e->user, sentence);
+        }
         TRY(wait_for(t, wait_ms));
     }
 }

@@ -20,8 +20,13 @@ struct download_limits {
 
 struct download_limits download_limits_default(void);
 
-/* total: -1 while not known. False stops the download. Called several times a second, also while nothing comes. */
-typedef bool download_progress(void *user, int64_t done, int64_t total);
+/* Who is told how it goes. */
+struct download_events {
+    /* total: -1 while not known. False stops the download. Called several times a second, also while nothing comes. */
+    bool (*progress)(void *user, int64_t done, int64_t total);
+    void (*wait)(void *user, const char *sentence);  // an attempt has failed, the next comes after a pause; may be NULL
+    void *user;
+};
 
 struct download {
     const char *url;
@@ -32,8 +37,7 @@ struct download {
     const char *sha256;  // lower-case hexadecimal; NULL or "": not known
     const char *git;     // name as a git blob, likewise
     struct download_limits limits;
-    download_progress *progress;  // may be NULL
-    void *user;
+    const struct download_events *events;  // may be NULL
 };
 
 struct download_result {

@@ -181,8 +181,8 @@ static status read_listing(const char *repository, const json_t *list, struct hu
     return UTTER_OK;
 }
 
-status hub_list(const struct hub *h, const char *repository, const char *revision, download_progress *progress,
-                void *user, struct hub_listing *out) {
+status hub_list(const struct hub *h, const char *repository, const char *revision, const struct download_events *events,
+                struct hub_listing *out) {
     *out = (struct hub_listing){0};
     TRY(check_online(h, repository));
     struct str url = {0}, text = {0};
@@ -195,8 +195,7 @@ status hub_list(const struct hub *h, const char *repository, const char *revisio
                          .n_bytes = -1,
                          .max_bytes = MAX_LISTING,
                          .limits = h->limits,
-                         .progress = progress,
-                         .user = user};
+                         .events = events};
     struct download_result result = {0};
     status s = str_status(&url);
     if (s == UTTER_OK) {
@@ -223,7 +222,7 @@ void hub_listing_free(struct hub_listing *l) {
 // ---- files ----
 
 status hub_fetch(const struct hub *h, const char *repository, const char *revision, const struct hub_file *file,
-                 const char *path, download_progress *progress, void *user, struct download_result *result) {
+                 const char *path, const struct download_events *events, struct download_result *result) {
     *result = (struct download_result){0};
     TRY(check_online(h, repository));
     struct str url = {0}, what = {0};
@@ -239,8 +238,7 @@ status hub_fetch(const struct hub *h, const char *repository, const char *revisi
                          .sha256 = file->sha256,
                          .git = file->git,
                          .limits = h->limits,
-                         .progress = progress,
-                         .user = user};
+                         .events = events};
     status s = str_status(&url);
     if (s == UTTER_OK) s = str_status(&what);
     if (s == UTTER_OK) {

@@ -31,12 +31,12 @@ struct hub_listing {
 };
 
 /* All files of the repository at that revision. */
-status hub_list(const struct hub *h, const char *repository, const char *revision, download_progress *progress,
-                void *user, struct hub_listing *out);
+status hub_list(const struct hub *h, const char *repository, const char *revision, const struct download_events *events,
+                struct hub_listing *out);
 void hub_listing_free(struct hub_listing *l);
 
 /* Fetches one of them to `path` (download_file). */
 status hub_fetch(const struct hub *h, const char *repository, const char *revision, const struct hub_file *file,
-                 const char *path, download_progress *progress, void *user, struct download_result *result);
+                 const char *path, const struct download_events *events, struct download_result *result);
 
 #endif

@@ -41,6 +41,8 @@ static bool on_progress(void *user, int64_t done, int64_t total) {
     return !stopped(step->pull);
 }
 
+static void on_wait(void *user, const char *sentence) { say(((const struct step *)user)->pull, "%s", sentence); }
+
 static bool on_check(void *user) { return stopped(((const struct step *)user)->pull); }
 
 // ---- folders ----
@@ -115,6 +117,35 @@ struct job {
     json_t *sources;  // of the manifest: what was converted and has gone
 };
 
+// A folder that an earlier pull of other weights has left is emptied: what lies there would not belong to these.
+static status prepare_folder(const struct job *j) {
+    struct str folder = {0}, path = {0}, source = {0};
+    struct file_map map = {0};
+    struct file_writer w = {0};
+    str_printf(&source, "%s %s %s %s %lld\n", j->entry->repository, j->entry->revision, j->weights->path,
+               j->weights->sha256, (long long)j->weights->n_bytes);
+    store_path(j->pull->store, j->folder, NULL, &folder);
+    store_path(j->pull->store, j->folder, ".source", &path);
+    status s = str_status(&path);
+    if (s == UTTER_OK) s = str_status(&source);
+    bool same = s == UTTER_OK && access(str_text(&path), F_OK) == 0 &&
+                file_map_open(str_text(&path), &map) == UTTER_OK && map.size == source.len &&
+                memcmp(map.data, source.data, source.len) == 0;
+    file_map_close(&map);
+    if (s == UTTER_OK && !same) {
+        s = remove_folder(str_text(&folder));
+        if (s == UTTER_OK) s = make_folders(str_text(&path));
+        if (s == UTTER_OK) s = file_create(str_text(&path), &w);
+        if (s == UTTER_OK) s = file_write(&w, source.data, source.len);
+        if (s == UTTER_OK) s = file_commit(&w);
+        file_abandon(&w);
+    }
+    str_free(&folder);
+    str_free(&path);
+    str_free(&source);
+    return s;
+}
+
 static bool ends_with(const char *text, const char *end) {
     size_t n = strlen(text), m = strlen(end);
     return n >= m && strcmp(text + n - m, end) == 0;
@@ -170,13 +201,14 @@ static status fetch_file(const struct job *j, const struct hub_file *f, json_t *
     struct str path = {0};
     struct download_result result = {0};
     struct step step = {j->pull, f->path};
+    struct download_events events = {on_progress, on_wait, &step};
     const struct model_entry *e = j->entry;
     store_path(j->pull->store, j->folder, f->path, &path);
     status s = str_status(&path);
     if (s == UTTER_OK) s = make_folders(str_text(&path));
     if (s == UTTER_OK && !is_there(j, f, str_text(&path), result.sha256)) {
         say(j->pull, "fetching %s of %s, %.1f MB", f->path, e->repository, (double)f->n_bytes / 1e6);
-        s = hub_fetch(j->pull->hub, e->repository, e->revision, f, str_text(&path), on_progress, &step, &result);
+        s = hub_fetch(j->pull->hub, e->repository, e->revision, f, str_text(&path), &events, &result);
     }
     str_free(&path);
     return s == UTTER_OK ? add_file(list, f->path, f->n_bytes, result.sha256) : s;
@@ -234,6 +266,7 @@ static status make_gguf(struct job *j) {
 static status fetch_voice_file(const struct job *j, const char *voice, const char *end) {
     struct str url = {0}, what = {0}, below = {0}, path = {0};
     struct step step = {j->pull, voice};
+    struct download_events events = {on_progress, NULL, &step};
     str_printf(&url, "%s/%s%s", j->entry->voices_url, voice, end);
     str_printf(&what, "the voice %s%s", voice, end);
     str_printf(&below, "voices/%s%s", voice, end);
@@ -243,8 +276,7 @@ static status fetch_voice_file(const struct job *j, const char *voice, const cha
                          .n_bytes = -1,
                          .max_bytes = 1 << 20,
                          .limits = j->pull->hub->limits,
-                         .progress = on_progress,
-                         .user = &step};
+                         .events = &events};
     if (d.limits.n_attempts > 2) d.limits.n_attempts = 2;  // not worth waiting for
     struct download_result result;
     status s = str_status(&path);
@@ -318,14 +350,18 @@ static status write_manifest(const struct job *j) {
 
 // NAME.pull becomes NAME.
 static status put_in_place(const struct job *j) {
-    struct str from = {0}, to = {0};
+    struct str from = {0}, to = {0}, source = {0};
+    store_path(j->pull->store, j->folder, ".source", &source);
     store_path(j->pull->store, j->folder, NULL, &from);
     store_path(j->pull->store, j->entry->name, NULL, &to);
     status s = str_status(&from);
     if (s == UTTER_OK) s = str_status(&to);
+    if (s == UTTER_OK) s = str_status(&source);
+    if (s == UTTER_OK) remove(str_text(&source));
     if (s == UTTER_OK) s = remove_folder(str_text(&to));  // a damaged one, or it would have been kept
     if (s == UTTER_OK && rename(str_text(&from), str_text(&to)) != 0)
         s = fail(UTTER_IO, "cannot give %s its name: %s", str_text(&to), strerror(errno));
+    str_free(&source);
     str_free(&from);
     str_free(&to);
     return s;
@@ -334,13 +370,15 @@ static status put_in_place(const struct job *j) {
 static status run(struct job *j) {
     const struct model_entry *e = j->entry;
     struct step step = {j->pull, e->repository};
+    struct download_events events = {on_progress, on_wait, &step};
     j->files = json_array();
     j->sources = json_array();
     if (!j->files || !j->sources) return fail_memory(4096, "a manifest");
-    TRY(hub_list(j->pull->hub, e->repository, e->revision, on_progress, &step, &j->listing));
+    TRY(hub_list(j->pull->hub, e->repository, e->revision, &events, &j->listing));
     TRY(choose_weights(j));
     if (strcmp(j->weights->path, "manifest.json") == 0 || strncmp(j->weights->path, "voices/", 7) == 0)
         return fail(UTTER_FORMAT, "%s: weights may not be called %s", e->repository, j->weights->path);
+    TRY(prepare_folder(j));
     TRY(fetch_all(j));
     TRY(make_gguf(j));
     TRY(fetch_voices(j));

@@ -82,6 +82,8 @@ static status read_files(const char *name, struct store_model *m) {
 static status read_manifest(const char *name, struct store_model *m) {
     const json_t *o = m->manifest, *source = json_object_get(o, "source");
     const char *kind = text(o, "kind");
+    if (json_integer_value(json_object_get(o, "format")) != 1)
+        return damaged(name, "it is of a form that this utter does not know");
     m->name = text(o, "name");
     m->file = text(o, "model");
     if (!m->name || strcmp(m->name, name) != 0) return damaged(name, "it is another model's");

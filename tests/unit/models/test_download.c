@@ -376,8 +376,8 @@ static void test_retry_after(void **state) {
     w->route->http = 429;
     w->route->times = 1;
     strcpy(w->route->retry_after, "1");
-    w->d.progress = count_calls;  // about every 50 ms of the wait
-    w->d.user = &n_calls;
+    struct download_events events = {count_calls, NULL, &n_calls};  // about every 50 ms of the wait
+    w->d.events = &events;
     assert_fetched(w);
     assert_true(n_calls >= 10);
     remove(w->path);
@@ -453,10 +453,10 @@ static void test_stop(void **state) {
     w->route->times = 1;
     w->route->after = 50000;
     w->d.limits.stall_s = 100;
-    w->d.progress = stop_after;
-    w->d.user = &after;
+    struct download_events events = {stop_after, NULL, &after};
+    w->d.events = &events;
     assert_fails(w, UTTER_CANCELLED, "stopped");
-    w->d.progress = NULL;
+    w->d.events = NULL;
     assert_fetched(w);
     assert_int_equal(w->result.n_received, SIZE - 50000);
 }

@@ -124,7 +124,7 @@ static void test_listing(void **state) {
            "\",\"size\":4000000000,\"pointerSize\":134},\"path\":\"sub/neutts-air-Q4_0.gguf\"},"
            "{\"type\":\"file\",\"size\":1,\"lfs\":{\"sha256\":\"" SUM "\"},\"path\":\"a\"}]");
     struct hub_listing l;
-    assert_ok(hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, NULL, &l));
+    assert_ok(hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, &l));
     assert_int_equal(l.n, 3);
     assert_string_equal(l.files[0].path, "config.json");
     assert_string_equal(l.files[0].git, BLOB);
@@ -171,7 +171,7 @@ static void test_bad_listings(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct hub_listing l;
         answer(w, LISTING, cases[i].text);
-        status s = hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, NULL, &l);
+        status s = hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, &l);
         if (s != UTTER_FORMAT || !strstr(fail_message(), cases[i].words))
             fail_msg("%s: wanted \"%s\", found %s: %s", cases[i].text, cases[i].words, status_name(s), fail_message());
         assert_int_equal(l.n, 0);
@@ -187,12 +187,12 @@ static void test_long_listings(void **state) {
         str_printf(&text, "%s{\"type\":\"file\",\"path\":\"f%d\",\"size\":1}", i ? "," : "", i);
     str_putc(&text, ']');
     answer(w, LISTING, str_text(&text));
-    assert_int_equal(hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, NULL, &l), UTTER_FORMAT);
+    assert_int_equal(hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, &l), UTTER_FORMAT);
     assert_non_null(strstr(fail_message(), "1000"));
     struct hub_route *r = hub_server_at(w->server, LISTING);
     r->fault = FAULT_LENGTH;
     r->length = INT64_C(1) << 40;
-    assert_int_equal(hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, NULL, &l), UTTER_LIMIT);
+    assert_int_equal(hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, &l), UTTER_LIMIT);
     str_free(&text);
 }
 
@@ -203,7 +203,7 @@ static status fetch(struct world *w, const char *path) {
     struct download_result r;
     char out[120];
     snprintf(out, sizeof out, "%s/out", w->folder);
-    status s = hub_fetch(&w->hub, "a/b", "v 1/x", &f, out, NULL, NULL, &r);
+    status s = hub_fetch(&w->hub, "a/b", "v 1/x", &f, out, NULL, &r);
     remove(out);
     return s;
 }
@@ -258,7 +258,7 @@ static void test_offline(void **state) {
     struct world *w = *state;
     struct hub_listing l;
     w->hub.offline = true;
-    assert_int_equal(hub_list(&w->hub, "a/b", "main", NULL, NULL, &l), UTTER_IO);
+    assert_int_equal(hub_list(&w->hub, "a/b", "main", NULL, &l), UTTER_IO);
     assert_non_null(strstr(fail_message(), "HF_HUB_OFFLINE"));
     assert_int_equal(fetch(w, "f"), UTTER_IO);
     assert_int_equal(hub_server_n_requests(w->server), 0);

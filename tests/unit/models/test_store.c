@@ -376,6 +376,24 @@ static void test_unwritable_home(void **state) {
     assert_fails(pull_model(&w->pull, "tiny"), UTTER_IO, "cannot make the folder");
 }
 
+static void test_other_weights_than_before(void **state) {
+    struct world *w = *state;
+    struct hub_route *r = hub_server_at(w->server, "/me/tiny/resolve/main/tiny-Q4_0.gguf");
+    r->fault = FAULT_CUT;
+    r->after = 70000;
+    r->times = 2;
+    assert_int_equal(pull_model(&w->pull, "tiny"), UTTER_IO);
+    assert_true(is_there(w, "models/tiny.pull/tiny-Q4_0.gguf.part"));
+    assert_said(w, "trying again in");
+    static const char renamed[] = "[{\"type\":\"file\",\"path\":\"new.gguf\",\"size\":3}]";
+    answer(w, "/api/models/me/tiny/tree/main", renamed, sizeof renamed - 1);
+    answer(w, "/me/tiny/resolve/main/new.gguf", "new", 3);
+    assert_ok(pull_model(&w->pull, "tiny"));
+    assert_file(path_of(w, "models/tiny/new.gguf"), "new", 3);
+    assert_false(is_there(w, "models/tiny/tiny-Q4_0.gguf.part"));
+    assert_false(is_there(w, "models/tiny/.source"));
+}
+
 // ---- two at once ----
 
 struct worker {
@@ -455,7 +473,7 @@ static void test_remove(void **state) {
 
 static void test_hostile_manifests(void **state) {
     struct world *w = *state;
-#define REST "\"name\":\"evil\",\"kind\":\"codec\",\"model\":\"a\""
+#define REST "\"format\":1,\"name\":\"evil\",\"kind\":\"codec\",\"model\":\"a\""
     static const char *const cases[] = {
         "",
         "[]",
@@ -494,6 +512,7 @@ int main(void) {
         TEST(test_stop),
         TEST(test_weights_that_cannot_be_chosen),
         TEST(test_offline),
+        TEST(test_other_weights_than_before),
         TEST(test_unwritable_home),
         TEST(test_two_pulls),
         TEST(test_lock_is_held),
