@@ -56,6 +56,7 @@ static float *vector(int n, float value) {
 
 static void make_backbone(struct backbone *b) {
     *b = (struct backbone){.label = "speed", .name = "speed", .n_codes = 65536};
+    b->prompt = room(1);
     struct backbone_config *c = &b->config;
     *c = (struct backbone_config){.arch = "qwen2",
                                   .n_layers = 24,
@@ -160,6 +161,7 @@ static void time_batch(struct device *d, const struct backbone *b, int n, int st
 }
 
 int main(void) {
+    setvbuf(stdout, NULL, _IOLBF, 0);
     struct backbone b;
     struct codec c;
     make_backbone(&b);
