@@ -67,6 +67,7 @@ static struct MHD_Response *answer_body(struct hub_server *s, const struct hub_r
         *http = MHD_HTTP_RANGE_NOT_SATISFIABLE;
         return empty();
     }
+    if (fault == FAULT_OTHER_RANGE) from = 0;
     struct body *b = malloc(sizeof *b);
     *b = (struct body){s, (const char *)r->data + from, r->n - from, r->n - from, fault == FAULT_STALL};
     if ((fault == FAULT_CUT || fault == FAULT_STALL) && r->after < b->n) b->cut = r->after;

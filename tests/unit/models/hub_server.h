@@ -8,13 +8,14 @@
 
 enum hub_fault {
     FAULT_NONE,
-    FAULT_CUT,      // the connection ends after `after` bytes of the body
-    FAULT_STALL,    // nothing more comes after `after` bytes
-    FAULT_STATUS,   // answers with `http` and no body
-    FAULT_LENGTH,   // announces `length` bytes
-    FAULT_CHUNKED,  // announces no length
-    FAULT_RANGE,    // sends a range whatever If-Range says
-    FAULT_HEADERS,  // sends far too many headers
+    FAULT_CUT,          // the connection ends after `after` bytes of the body
+    FAULT_STALL,        // nothing more comes after `after` bytes
+    FAULT_STATUS,       // answers with `http` and no body
+    FAULT_LENGTH,       // announces `length` bytes
+    FAULT_CHUNKED,      // announces no length
+    FAULT_RANGE,        // sends a range whatever If-Range says
+    FAULT_OTHER_RANGE,  // sends the file's beginning as if that were the range
+    FAULT_HEADERS,      // sends far too many headers
 };
 
 struct hub_route {

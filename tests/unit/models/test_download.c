@@ -270,6 +270,13 @@ static void test_range_that_cannot_be(void **state) {
     assert_int_equal(hub_server_n_requests(w->server), 2);
 }
 
+static void test_another_range(void **state) {
+    struct world *w = *state;
+    write_file(w->part, w->data, 1000);
+    w->route->fault = FAULT_OTHER_RANGE;
+    assert_fails(w, UTTER_FORMAT, "another part of the file");
+}
+
 static void test_wrong_checksum(void **state) {
     struct world *w = *state;
     w->route->data = w->other;
@@ -489,6 +496,7 @@ int main(void) {
         TEST(test_part_with_a_hostile_etag),
         TEST(test_part_is_whole_or_too_long),
         TEST(test_range_that_cannot_be),
+        TEST(test_another_range),
         TEST(test_wrong_checksum),
         TEST(test_redirect_keeps_the_token),
         TEST(test_redirect_below_the_same_host),
