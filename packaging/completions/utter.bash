@@ -24,14 +24,14 @@ _utter() {
         --seed | --temperature | --top-k | --top-p | --min-p | --retries | --first-frames | --threads | --emotion | --count | -n | --reference) return ;;
         *)
             case $command in
-                '') words="say voices models sentences normalize phonemes tokens logits generate codec help --help --version" ;;
-                help) words="say voices models sentences normalize phonemes tokens logits generate codec" ;;
+                '') words="say voices models doctor sentences normalize phonemes tokens logits generate codec help --help --version" ;;
+                help) words="say voices models doctor sentences normalize phonemes tokens logits generate codec" ;;
                 say) words="--output --file --voice --voice-file --lang --emotion --raw --stream --first-frames $sampling
                     --retries --model --codec $device --json --verbose --quiet --help" ;;
                 voices) words="--model --codec --voice-file --json --help"; [[ $verb ]] || words="list --help" ;;
                 models)
                     case $verb in
-                        '') words="list pull remove verify path info convert --help" ;;
+                        '') words="list pull remove verify path info convert quantize --help" ;;
                         pull)
                             words="--accept-licence --quiet --help $(utter models list 2>/dev/null |
                                 sed -n '/pull NAME/,$ s/^\(neu[a-z0-9-]*\).*/\1/p')" ;;
@@ -39,10 +39,11 @@ _utter() {
                             words="--quiet --help $(utter models list 2>/dev/null |
                                 sed -n '/^pulled:/,/^$/ s/^\([A-Za-z0-9._-]*\) .*/\1/p')"
                             [[ $verb = path ]] && words="${words/--quiet/--codec}" ;;
-                        convert) words="--type --help" files=1 ;;
+                        convert | quantize) words="--type --help" files=1 ;;
                         *) words="--json --help" files=1 ;;
                     esac
                     ;;
+                doctor) words="--model --codec --quick $device --json --help" ;;
                 sentences) words="--lang --raw --json --help" ;;
                 normalize) words="--lang --help" ;;
                 phonemes) words="--lang --raw --help" ;;

@@ -1,6 +1,6 @@
 # fish completion for utter
 
-set -l commands say voices models sentences normalize phonemes tokens logits generate codec help
+set -l commands say voices models doctor sentences normalize phonemes tokens logits generate codec help
 set -l no_command "not __fish_seen_subcommand_from $commands"
 
 complete -c utter -f
@@ -9,6 +9,7 @@ complete -c utter -s h -l help -d "show help"
 complete -c utter -n "$no_command" -a say -d "speak a text"
 complete -c utter -n "$no_command" -a voices -d "list the voices"
 complete -c utter -n "$no_command" -a models -d "list, fetch, describe and convert models"
+complete -c utter -n "$no_command" -a doctor -d "see whether speech works here"
 complete -c utter -n "$no_command" -a sentences -d "split a text into sentences"
 complete -c utter -n "$no_command" -a normalize -d "write a text out as it is spoken"
 complete -c utter -n "$no_command" -a phonemes -d "turn a text into phonemes"
@@ -19,9 +20,9 @@ complete -c utter -n "$no_command" -a codec -d "turn speech codes into sound"
 complete -c utter -n "$no_command" -a help -d "explain a command"
 
 complete -c utter -n "__fish_seen_subcommand_from voices; and not __fish_seen_subcommand_from list" -a list
-complete -c utter -n "__fish_seen_subcommand_from models; and not __fish_seen_subcommand_from list pull remove verify path info convert" -a "list pull remove verify path info convert"
+complete -c utter -n "__fish_seen_subcommand_from models; and not __fish_seen_subcommand_from list pull remove verify path info convert quantize" -a "list pull remove verify path info convert quantize"
 complete -c utter -n "__fish_seen_subcommand_from codec; and not __fish_seen_subcommand_from decode" -a decode
-complete -c utter -n "__fish_seen_subcommand_from list info convert decode" -F
+complete -c utter -n "__fish_seen_subcommand_from list info convert quantize decode" -F
 
 # The options, each for the commands that know it.
 function __utter_option
@@ -43,20 +44,20 @@ __utter_option "say generate" -l top-k -x -d "of the K likeliest"
 __utter_option "say generate" -l top-p -x -d "of those that make up P"
 __utter_option "say generate" -l min-p -x -d "of those P times as likely as the first"
 __utter_option "say" -l retries -x -d "new attempts"
-__utter_option "say voices tokens logits generate" -s m -l model -r -F -d backbone
-__utter_option "say voices decode" -l codec -r -F -d codec
+__utter_option "say voices doctor tokens logits generate" -s m -l model -r -F -d backbone
+__utter_option "say voices doctor decode" -l codec -r -F -d codec
 __utter_option "path" -l codec -d "where its codec is"
 __utter_option "pull" -l accept-licence -x -d "accept this licence"
 __utter_option "pull remove verify" -s q -l quiet -d "say only what goes wrong"
-__utter_option "say logits generate decode" -l threads -x -d "threads of the CPU"
-__utter_option "say logits generate decode" -l kernels -x -a "auto portable avx2 avx512 avx512vnni" -d "kernel set"
-__utter_option "say logits generate decode" -l device -x -a "auto cpu" -d device
+__utter_option "say doctor logits generate decode" -l threads -x -d "threads of the CPU"
+__utter_option "say doctor logits generate decode" -l kernels -x -a "auto portable avx2 avx512 avx512vnni" -d "kernel set"
+__utter_option "say doctor logits generate decode" -l device -x -a "auto cpu" -d device
 __utter_option "logits generate" -l tokens -r -F -d "token ids"
 __utter_option "generate" -s n -l count -x -d "most tokens"
 __utter_option "generate" -l greedy -d "always the likeliest"
 __utter_option "generate" -l through-end -d "go on after the end"
 __utter_option "decode" -l reference -x -d "codes of the reference"
-__utter_option "convert" -l type -x -a "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1" -d "type of matrices"
+__utter_option "convert quantize" -l type -x -a "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k" -d "type of matrices"
 __utter_option "say voices list info sentences generate" -l json -d "print JSON"
 __utter_option "say" -s v -l verbose -d "say what is being done"
 __utter_option "say" -s q -l quiet -d "no progress and no warnings"

@@ -7,8 +7,10 @@
 #include "cli/command.h"
 #include "cli/json.h"
 #include "cli/models_pull.h"
+#include "cli/progress.h"
 #include "engine/plumbing.h"
 #include "models/convert.h"
+#include "models/requantize.h"
 
 // ---- info ----
 
@@ -186,18 +188,21 @@ static int models_list(int argc, char **argv) {
 static const struct manual convert_manual = {
     .usage = "IN OUT [options]",
     .about =
-        "Makes a GGUF file of a model in safetensors: a NeuCodec, or a backbone that carries its\n"
-        "GGUF metadata with it.\n",
+        "Makes a GGUF file of a model as it is published: a NeuCodec or a backbone in safetensors, as a\n"
+        "PyTorch checkpoint (.bin, .pt), as ONNX, or a folder of Hugging Face. Nothing in a checkpoint\n"
+        "is ever run.\n",
     .examples =
-        "  utter models convert neucodec.safetensors neucodec.gguf\n"
+        "  utter models convert pytorch_model.bin neucodec.gguf\n"
+        "  utter models convert my-finetune/ my-finetune.gguf --type q8_0\n"
         "  utter models convert voice.safetensors voice-q8_0.gguf --type q8_0\n",
 };
 
+#define TYPES "f32, f16, bf16, q8_0, q4_0, q4_1, q5_0,\nq5_1, q4_k, q5_k or q6_k"
+
 static int models_convert(int argc, char **argv) {
     const char *type_name = "f16";
-    const struct option options[] = {{"type", 0, OPTION_TEXT, &type_name, "TYPE",
-                                      "matrices become f32, f16, bf16, q8_0, q4_0, q4_1, q5_0 or\nq5_1; default: f16",
-                                      0, 0}};
+    const struct option options[] = {
+        {"type", 0, OPTION_TEXT, &type_name, "TYPE", "matrices become " TYPES "; default: f16", 0, 0}};
     int n_rest, exit_code;
     if (!command_begin(&convert_manual, options, 1, argc, argv, &n_rest, &exit_code)) return exit_code;
     block_type type;
@@ -210,6 +215,42 @@ static int models_convert(int argc, char **argv) {
     return command_usage(argv[0]);
 }
 
+// ---- quantize ----
+
+static const struct manual quantize_manual = {
+    .usage = "IN.gguf OUT.gguf --type TYPE",
+    .about =
+        "Writes a model with its matrices in another type: a smaller one is faster, and loses a little.\n"
+        "What decides over tokens stays at q8_0 or above.\n",
+    .examples = "  utter models quantize neutts-air-f16.gguf neutts-air-q4_0.gguf --type q4_0\n",
+};
+
+static void show_tensor(void *user, const char *tensor, uint64_t done, uint64_t total) {
+    struct progress *p = user;
+    if (p->shown) fprintf(stderr, "\r\033[K%3d%%  %s", (int)(total ? done * 100 / total : 100), tensor);
+    p->on_screen = p->shown;
+}
+
+static int models_quantize(int argc, char **argv) {
+    const char *type_name = NULL;
+    const struct option options[] = {{"type", 0, OPTION_TEXT, &type_name, "TYPE", "matrices become " TYPES, 0, 0}};
+    int n_rest, exit_code;
+    if (!command_begin(&quantize_manual, options, 1, argc, argv, &n_rest, &exit_code)) return exit_code;
+    block_type type;
+    if (n_rest != 2) {
+        fail(UTTER_INVALID, "two files are wanted, IN and OUT; %d given", n_rest);
+    } else if (!type_name || !block_type_by_name(type_name, &type)) {
+        fail(UTTER_INVALID,
+             type_name ? "--type: there is no type %s" : "say to which type with --type, q4_0 for example", type_name);
+    } else {
+        struct progress progress = progress_begin(false);
+        status s = requantize(argv[1], argv[2], type, show_tensor, &progress);
+        progress_clear(&progress);
+        return command_end(argv[0], s);
+    }
+    return command_usage(argv[0]);
+}
+
 int command_models(int argc, char **argv) {
     static const struct command commands[] = {
         {"list", "list the models that there are", models_list},
@@ -218,7 +259,8 @@ int command_models(int argc, char **argv) {
         {"verify", "compare the checksums of pulled models", models_verify},
         {"path", "print where a pulled model is", models_path},
         {"info", "show what a model file is", models_info},
-        {"convert", "make GGUF of safetensors", models_convert},
+        {"convert", "make GGUF of what models are published as", models_convert},
+        {"quantize", "write a GGUF file with smaller weights", models_quantize},
     };
     return command_dispatch("utter models", commands, sizeof commands / sizeof *commands, argc, argv,
                             "utter models --help lists what there is");

@@ -104,11 +104,11 @@ static size_t width(gguf_value_type type) {
 }
 
 bool gguf_array_i64(const struct gguf_array *a, size_t i, int64_t *out) {
-    return i < a->n && read_i64(a->type, (const uint8_t *)a->data + i * width(a->type), out);
+    return i < a->n && a->data && read_i64(a->type, (const uint8_t *)a->data + i * width(a->type), out);
 }
 
 bool gguf_array_f64(const struct gguf_array *a, size_t i, double *out) {
-    return i < a->n && read_f64(a->type, (const uint8_t *)a->data + i * width(a->type), out);
+    return i < a->n && a->data && read_f64(a->type, (const uint8_t *)a->data + i * width(a->type), out);
 }
 
 static status missing(const struct gguf *g, const char *key, const char *kind) {
