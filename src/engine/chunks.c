@@ -12,7 +12,7 @@ enum {
     MAX_SPAN_BYTES = 4096,  // more than any context holds: longer sentences are cut before anything is done with them
 };
 #define ROOM 1.5      // room in the context, over the expected length
-#define PATIENCE 2.5  // budget before an utterance counts as endless, over the expected length
+#define PATIENCE 2.0  // budget before an utterance counts as endless, over the expected length
 
 int chunk_budget(int expected) { return (int)(expected * PATIENCE) + MARGIN_FRAMES; }
 

@@ -7,7 +7,7 @@ enum {
     MIN_CYCLES = 4,     // and how often a cycle comes at least
     MIN_EXPECTED = 25,  // texts shorter than half a second may come out as any length
 };
-#define SHORTEST 0.25     // of the expected length; the fastest of natural speech takes more than half
+#define SHORTEST 0.4      // of the expected length; no one speaks more than twice as fast as they do
 #define SILENCE_RMS 3e-4  // -70 dB of full scale
 
 const char *verdict_text(enum verdict v) {
