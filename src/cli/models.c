@@ -190,9 +190,11 @@ static const struct manual convert_manual = {
     .about =
         "Makes a GGUF file of a model as it is published: a NeuCodec or a backbone in safetensors, as a\n"
         "PyTorch checkpoint (.bin, .pt), as ONNX, or a folder of Hugging Face. Nothing in a checkpoint\n"
-        "is ever run.\n",
+        "is ever run. A NeuCodec's decoder is made, which speaks; with --encoder its other half, which\n"
+        "\"utter voices add\" needs.\n",
     .examples =
         "  utter models convert pytorch_model.bin neucodec.gguf\n"
+        "  utter models convert pytorch_model.bin neucodec-encoder.gguf --encoder\n"
         "  utter models convert my-finetune/ my-finetune.gguf --type q8_0\n"
         "  utter models convert voice.safetensors voice-q8_0.gguf --type q8_0\n",
 };
@@ -200,16 +202,26 @@ static const struct manual convert_manual = {
 #define TYPES "f32, f16, bf16, q8_0, q4_0, q4_1, q5_0,\nq5_1, q4_k, q5_k or q6_k"
 
 static int models_convert(int argc, char **argv) {
-    const char *type_name = "f16";
+    const char *type_name = "f16", *w2v_bert = NULL;
+    bool encoder = false;
     const struct option options[] = {
-        {"type", 0, OPTION_TEXT, &type_name, "TYPE", "matrices become " TYPES "; default: f16", 0, 0}};
+        {"type", 0, OPTION_TEXT, &type_name, "TYPE", "matrices become " TYPES "; default: f16", 0, 0},
+        {"encoder", 0, OPTION_FLAG, &encoder, NULL, "the encoder of a NeuCodec, for cloning voices", 0, 0},
+        {"w2v-bert", 0, OPTION_TEXT, &w2v_bert, "FILE",
+         "with --encoder: where facebook/w2v-bert-2.0 is, for a NeuCodec\nwithout its semantic_model", 0, 0},
+    };
     int n_rest, exit_code;
-    if (!command_begin(&convert_manual, options, 1, argc, argv, &n_rest, &exit_code)) return exit_code;
+    if (!command_begin(&convert_manual, options, sizeof options / sizeof *options, argc, argv, &n_rest, &exit_code))
+        return exit_code;
     block_type type;
     if (n_rest != 2)
         fail(UTTER_INVALID, "two files are wanted, IN and OUT; %d given", n_rest);
     else if (!block_type_by_name(type_name, &type))
         fail(UTTER_INVALID, "--type: there is no type %s", type_name);
+    else if (w2v_bert && !encoder)
+        fail(UTTER_INVALID, "--w2v-bert goes with --encoder");
+    else if (encoder)
+        return command_end(argv[0], convert_encoder(argv[1], w2v_bert, argv[2], type));
     else
         return command_end(argv[0], convert_model(argv[1], argv[2], type));
     return command_usage(argv[0]);

@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "cpu/backbone.h"
 #include "cpu/codec.h"
+#include "cpu/encoder.h"
 
 struct cpu {
     struct device base;
@@ -11,6 +12,7 @@ struct cpu {
     struct pool *pool;
     struct cpu_backbone *backbone;  // NULL until loaded
     struct cpu_codec *codec;        // NULL until loaded
+    struct cpu_encoder *encoder;    // NULL until loaded
     struct str description;
 };
 
@@ -23,6 +25,7 @@ static status describe_anew(struct cpu *c) {
     const size_t mib = 1 << 20;
     if (c->backbone) str_printf(&c->description, ", backbone %zu MiB", cpu_backbone_bytes(c->backbone) / mib);
     if (c->codec) str_printf(&c->description, ", codec %zu MiB", cpu_codec_bytes(c->codec) / mib);
+    if (c->encoder) str_printf(&c->description, ", encoder %zu MiB", cpu_encoder_bytes(c->encoder) / mib);
     str_putc(&c->description, ')');
     return str_status(&c->description);
 }
@@ -38,6 +41,13 @@ static status load_codec(struct device *d, const struct codec *codec) {
     struct cpu *c = cpu_of(d);
     if (c->codec) return fail(UTTER_INTERNAL, "the CPU device has a codec already");
     TRY(cpu_codec_new(codec, c->kernels, c->pool, &c->codec));
+    return describe_anew(c);
+}
+
+static status load_encoder(struct device *d, const struct codec_encoder *encoder) {
+    struct cpu *c = cpu_of(d);
+    if (c->encoder) return fail(UTTER_INTERNAL, "the CPU device has an encoder already");
+    TRY(cpu_encoder_new(encoder, c->kernels, c->pool, &c->encoder));
     return describe_anew(c);
 }
 
@@ -63,12 +73,19 @@ static status synthesize(struct device *d, const int32_t *codes, int n, float *p
     return cpu_codec_decode(c->codec, codes, n, pcm, deadline);
 }
 
+static status analyse(struct device *d, const float *pcm, int64_t n, int32_t *codes, int *n_codes, int64_t deadline) {
+    struct cpu *c = cpu_of(d);
+    if (!c->encoder) return fail(UTTER_INTERNAL, "the CPU device has no encoder yet");
+    return cpu_encoder_encode(c->encoder, pcm, n, codes, n_codes, deadline);
+}
+
 static const char *describe(const struct device *d) { return str_text(&((const struct cpu *)d)->description); }
 
 static void close_cpu(struct device *d) {
     struct cpu *c = cpu_of(d);
     cpu_backbone_free(c->backbone);
     cpu_codec_free(c->codec);
+    cpu_encoder_free(c->encoder);
     pool_free(c->pool);
     str_free(&c->description);
     free_aligned(c);
@@ -81,6 +98,8 @@ static const struct device_ops ops = {
     .prefill = prefill,
     .generate = generate,
     .synthesize = synthesize,
+    .load_encoder = load_encoder,
+    .analyse = analyse,
     .describe = describe,
     .close = close_cpu,
 };

@@ -10,7 +10,7 @@
 #include "backbone/backbone.h"
 #include "backbone/sampler.h"
 #include "base/log.h"
-#include "codec/codec.h"
+#include "codec/encoder.h"
 
 struct device;
 
@@ -40,6 +40,11 @@ struct device_ops {
     status (*generate)(struct device *d, struct generation *generations, int n, int steps, int64_t deadline);
     /* codes[n] -> pcm[n * hop]. */
     status (*synthesize)(struct device *d, const int32_t *codes, int n, float *pcm, int64_t deadline);
+
+    /* For cloning; NULL on devices that cannot. The weights stay the caller's, once. pcm[n] at 16 kHz ->
+       codes[n / hop]. */
+    status (*load_encoder)(struct device *d, const struct codec_encoder *e);
+    status (*analyse)(struct device *d, const float *pcm, int64_t n, int32_t *codes, int *n_codes, int64_t deadline);
 
     /* One line: what it is, which kernels, how much memory. Lives as long as the device. */
     const char *(*describe)(const struct device *d);

@@ -55,7 +55,8 @@ static struct tensor part_at(const struct part *p, int64_t i) {
                           : *onnx_at(p->onnx, i);
 }
 
-// A safetensors file begins with the length of its header, a JSON object.
+// A safetensors file begins with the length of its header, a JSON object. Looked for first: a length may begin with the
+// byte that a pickle begins with.
 static bool safetensors_look_like(const char *data, size_t size) { return size > 8 && data[8] == '{'; }
 
 static status open_part(const char *path, struct part *p) {
@@ -65,11 +66,11 @@ static status open_part(const char *path, struct part *p) {
     const void *data = p->map.data;
     size_t size = p->map.size;
     if (size == 0) return fail(UTTER_FORMAT, "%s is empty; get it again", path);
-    if (torch_looks_like(data, size)) return torch_open(p->path, data, size, &p->torch);
     if (safetensors_look_like(data, size)) {
         file_map_close(&p->map);
         return safetensors_open(path, &p->safetensors);
     }
+    if (torch_looks_like(data, size)) return torch_open(p->path, data, size, &p->torch);
     if (onnx_looks_like(data, size)) return onnx_open(p->path, data, size, &p->onnx);
     if (size >= 4 && memcmp(data, "GGUF", 4) == 0)
         return fail(UTTER_INVALID, "%s is a GGUF file already; \"utter models quantize\" gives it another type", path);

@@ -32,6 +32,17 @@ static bool is_anonymous(const struct checkpoint *c) {
     return false;
 }
 
+// Writes what has been planned, unless planning has failed with `s`.
+static status write_planned(const struct plan *p, struct gguf_writer *w, block_type type, status s) {
+    if (s == UTTER_OK) {
+        plan_announce(p, w, type);
+        s = plan_write(p, w, type);
+    }
+    if (s == UTTER_OK) return gguf_writer_finish(w);
+    gguf_writer_abandon(w);
+    return s;
+}
+
 static status convert(struct plan *p, const char *out, block_type type) {
     struct gguf_writer *w;
     TRY(gguf_writer_open(out, &w));
@@ -50,13 +61,7 @@ static status convert(struct plan *p, const char *out, block_type type) {
                  "%s is an ONNX model whose exporter has left weights without their names, so that they cannot be told "
                  "apart; convert the PyTorch or safetensors file of the same model",
                  p->path);
-    if (s == UTTER_OK) {
-        plan_announce(p, w, type);
-        s = plan_write(p, w, type);
-    }
-    if (s == UTTER_OK) return gguf_writer_finish(w);
-    gguf_writer_abandon(w);
-    return s;
+    return write_planned(p, w, type, s);
 }
 
 status convert_model(const char *in, const char *out, block_type type) {
@@ -65,6 +70,20 @@ status convert_model(const char *in, const char *out, block_type type) {
     struct plan p = {.path = in, .file = file};
     status s = convert(&p, out, type);
     plan_free(&p);
+    checkpoint_close(file);
+    return s;
+}
+
+status convert_encoder(const char *in, const char *w2v_bert, const char *out, block_type type) {
+    struct checkpoint *file, *semantic = NULL;
+    struct gguf_writer *w;
+    TRY(checkpoint_open(in, &file));
+    struct plan p = {.path = in, .file = file};
+    status s = w2v_bert ? checkpoint_open(w2v_bert, &semantic) : UTTER_OK;
+    if (s == UTTER_OK) s = gguf_writer_open(out, &w);
+    if (s == UTTER_OK) s = write_planned(&p, w, type, convert_encoder_plan(&p, semantic, w));
+    plan_free(&p);
+    if (semantic) checkpoint_close(semantic);
     checkpoint_close(file);
     return s;
 }

@@ -16,4 +16,10 @@
    F32. */
 status convert_model(const char *in, const char *out, block_type type);
 
+/* The encoder of a NeuCodec, with which voices are cloned, as a GGUF file of its own (see codec/encoder.h). `w2v_bert`:
+   a checkpoint of facebook/w2v-bert-2.0, for one of NeuCodec that leaves out its semantic_model; else NULL. Geometry is
+   seen from the shapes, and from __metadata__ "utter.encoder" (JSON: layer_count, head_count) where given, else it is
+   NeuCodec's own: 16 layers are used, heads of 64. */
+status convert_encoder(const char *in, const char *w2v_bert, const char *out, block_type type);
+
 #endif

@@ -9,6 +9,8 @@
 /* Each fills the plan from the file's tensors and writes the metadata. */
 status convert_codec(struct plan *p, struct gguf_writer *w);
 status convert_backbone(struct plan *p, struct gguf_writer *w);
+/* `semantic`: the checkpoint with the semantic model; NULL when the plan's own has it. */
+status convert_encoder_plan(struct plan *p, const struct checkpoint *semantic, struct gguf_writer *w);
 
 /* The JSON object that the file's __metadata__ holds under `key`; NULL when it holds none. json_decref it. */
 status metadata_object(const struct plan *p, const char *key, json_t **out);

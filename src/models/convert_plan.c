@@ -1,6 +1,7 @@
 #include "models/convert_plan.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,16 @@ status plan_add(struct plan *p, const char *source, const char *name, int64_t ro
     return UTTER_OK;
 }
 
+status plan_gain(struct plan *p, const char *source) {
+    struct plan_item *item = &p->items[p->n - 1];
+    const struct tensor *t;
+    int64_t n;
+    TRY(find(p, source, "a length for each row", &t));
+    if (!tensor_count(t, &n) || n != item->rows) return wrong_shape(p, t, "a length for each row");
+    item->gain = t;
+    return UTTER_OK;
+}
+
 void plan_mark_output(struct plan *p) { p->items[p->n - 1].output = true; }
 
 void plan_pair_rows(struct plan *p, int64_t n_heads) { p->items[p->n - 1].n_heads = n_heads; }
@@ -109,6 +120,19 @@ static void taps_outside(const float *src, int64_t cols, int64_t taps, float *ds
         for (int64_t k = 0; k < taps; k++) dst[k * cols + c] = src[c * taps + k];
 }
 
+// Scales a row to the length that its gain says. A row of zeros has no direction.
+static status scale_row(const struct plan *p, const struct plan_item *item, int64_t row, float *values, int64_t n) {
+    float gain;
+    double squares = 0;
+    tensor_read_floats(item->gain, row, 1, &gain);
+    for (int64_t i = 0; i < n; i++) squares += (double)values[i] * values[i];
+    if (squares == 0)
+        return fail(UTTER_FORMAT, "%s: tensor %.80s, row %" PRId64 " is all zeros, so that weight norm cannot scale it",
+                    p->path, item->tensor->name, row);
+    for (int64_t i = 0; i < n; i++) values[i] = (float)(values[i] * (gain / sqrt(squares)));
+    return UTTER_OK;
+}
+
 static status write_item(const struct plan *p, const struct plan_item *item, struct gguf_writer *w, block_type type) {
     // A vector is one row.
     const int64_t n_rows = item->cols ? item->rows : 1,
@@ -117,11 +141,14 @@ static status write_item(const struct plan *p, const struct plan_item *item, str
     void *blocks = NULL;  // one row as it will be
     float *values = NULL, *turned = NULL;
     TRY(tensor_check(item->tensor, p->path));
+    if (item->gain) TRY(tensor_check(item->gain, p->path));
     status s = alloc_for(&blocks, n_to, 1, item->name);
     if (s == UTTER_OK) s = alloc_for(&values, (size_t)n, sizeof *values, item->name);
     if (s == UTTER_OK) s = alloc_for(&turned, (size_t)n, sizeof *turned, item->name);
     for (int64_t r = 0; r < n_rows && s == UTTER_OK; r++) {
         tensor_read_floats(item->tensor, source_row(item, r) * n, n, values);
+        if (item->gain) s = scale_row(p, item, r, values, n);
+        if (s != UTTER_OK) break;
         if (item->taps) taps_outside(values, item->cols, item->taps, turned);
         s = quantize_row(type, item->taps ? turned : values, blocks, n);
         if (s != UTTER_OK)

@@ -8,6 +8,7 @@
 
 struct plan_item {
     const struct tensor *tensor;
+    const struct tensor *gain;  // of weight norm: every row gets this length; NULL without
     char name[96];             // in the GGUF file
     int64_t rows, cols, taps;  // [rows] (cols 0), [rows, cols] (taps 0) or [rows, cols, taps], outermost first
     bool output;               // decides over tokens: not below Q8_0
@@ -29,6 +30,9 @@ status plan_need(const struct plan *p, const char *name, int n_dims, const struc
 /* Adds the tensor `source` as `name`; dims as in plan_item. A convolution is stored with its taps outside its
    channels. Missing, no float, or of another shape: UTTER_FORMAT with name, wanted and found. */
 status plan_add(struct plan *p, const char *source, const char *name, int64_t rows, int64_t cols, int64_t taps);
+
+/* The last item's rows are scaled to the lengths that `source` holds, [rows] or [rows, 1, 1]. */
+status plan_gain(struct plan *p, const char *source);
 
 /* The last item is an output. */
 void plan_mark_output(struct plan *p);
