@@ -18,6 +18,7 @@ struct command {
 int command_say(int argc, char **argv);
 int command_voices(int argc, char **argv);
 int command_models(int argc, char **argv);
+int command_doctor(int argc, char **argv);
 int command_sentences(int argc, char **argv);
 int command_normalize(int argc, char **argv);
 int command_phonemes(int argc, char **argv);

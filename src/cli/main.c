@@ -11,6 +11,7 @@ static const struct command commands[] = {
     {"say", "speak a text: play it, or write it to a file", command_say},
     {"voices", "list the voices", command_voices},
     {"models", "list, fetch, describe and convert models", command_models},
+    {"doctor", "see whether speech works here, on what and how fast", command_doctor},
     {"sentences", "split a text into sentences", command_sentences},
     {"normalize", "write a text out as it is spoken", command_normalize},
     {"phonemes", "turn a text into phonemes", command_phonemes},

@@ -19,7 +19,7 @@ look() { # what pattern file...: the pattern stands in each file
 
 look_at_options() { # the command's words
     case $1 in
-        say | voices | models) page=$docs/utter-$1.1.scd ;;
+        say | voices | models | doctor) page=$docs/utter-$1.1.scd ;;
         *) page=$docs/utter-plumbing.1.scd ;;
     esac
     options=$($utter "$@" --help | sed -n 's/^  \(-., \)\{0,1\} *--\([a-z-]*\).*/\2/p')
