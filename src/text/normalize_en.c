@@ -1,49 +1,6 @@
 /* English as it is said. The order of the rules matters: what has a shape of its own (addresses, dates, times, money)
    goes before plain numbers, and words only come after everything that is told by its digits. */
-#include <string.h>
-#include <strings.h>
-
-#include "text/normalize_rules.h"
-#include "text/numbers_en.h"
-
-static bool word_is(struct span s, const char *word) {
-    return s.p && s.n == strlen(word) && strncasecmp(s.p, word, s.n) == 0;
-}
-
-static struct span whole_match(const struct match *m) { return m->group[0]; }
-
-enum { MAX_DIGITS = 64 };
-
-// The digits of a span without commas and spaces, at most MAX_DIGITS.
-static size_t digits_of(struct span s, char digits[MAX_DIGITS]) {
-    size_t n = 0;
-    for (size_t i = 0; i < s.n && n < MAX_DIGITS; i++)
-        if (s.p[i] >= '0' && s.p[i] <= '9') digits[n++] = s.p[i];
-    return n;
-}
-
-static void say_cardinal(struct span s, struct str *out) {
-    char digits[MAX_DIGITS];
-    en_cardinal(out, digits, digits_of(s, digits));
-}
-
-static void say_digits(struct span s, struct str *out) {
-    char digits[MAX_DIGITS];
-    en_digits(out, digits, digits_of(s, digits));
-}
-
-// "three point one four"
-static void say_number(struct span whole, struct span fraction, struct str *out) {
-    say_cardinal(whole, out);
-    if (fraction.n == 0) return;
-    str_puts(out, " point ");
-    say_digits(fraction, out);
-}
-
-// A mark that ended the sentence as well as an abbreviation is put back.
-static void keep_final_dot(const struct match *m, struct str *out) {
-    if (m->end > 0 && m->text[m->end - 1] == '.' && m->end == m->len) str_putc(out, '.');
-}
+#include "text/normalize_en.h"
 
 // ---- addresses ----
 
@@ -143,420 +100,6 @@ static bool write_version(const struct match *m, struct str *out) {
         say_number((struct span){s.p + i, n}, (struct span){0}, out);
     }
     return true;
-}
-
-// ---- dates ----
-
-#define MONTHS                                                                                                   \
-    "(Jan(?:uary|\\.)?|Feb(?:ruary|\\.)?|Mar(?:ch|\\.)?|Apr(?:il|\\.)?|May|June?\\.?|July?\\.?|Aug(?:ust|\\.)?|" \
-    "Sept?(?:ember|\\.)?|Oct(?:ober|\\.)?|Nov(?:ember|\\.)?|Dec(?:ember|\\.)?)"
-
-static const char *const months[] = {"January", "February", "March",     "April",   "May",      "June",
-                                     "July",    "August",   "September", "October", "November", "December"};
-
-static const char *month_name(struct span s) {
-    for (int i = 0; i < 12; i++)
-        if (s.n >= 3 && strncasecmp(s.p, months[i], 3) == 0) return months[i];
-    return "";
-}
-
-static void write_year(struct span s, struct str *out) {
-    long long year = span_number(s);
-    if (s.n == 2)  // '24 after a day and a month: of this century up to 68, as POSIX has it
-        year += year <= 68 ? 2000 : 1900;
-    en_year(out, (int)year);
-}
-
-static bool write_numeric_date(struct span year, long long month, long long day, const struct match *m,
-                               struct str *out) {
-    const struct english *english = m->context;
-    if (month < 1 || month > 12 || day < 1 || day > 31) return false;
-    if (english->day_first) {
-        str_puts(out, "the ");
-        en_ordinal_number(out, (int)day);
-        str_printf(out, " of %s, ", months[month - 1]);
-    } else {
-        str_printf(out, "%s ", months[month - 1]);
-        en_ordinal_number(out, (int)day);
-        str_puts(out, ", ");
-    }
-    write_year(year, out);
-    return true;
-}
-
-static bool write_iso_date(const struct match *m, struct str *out) {
-    return write_numeric_date(m->group[1], span_number(m->group[2]), span_number(m->group[3]), m, out);
-}
-
-// 3/4/2024: the language's order, unless only the other is possible.
-static bool write_slash_date(const struct match *m, struct str *out) {
-    const struct english *english = m->context;
-    long long first = span_number(m->group[1]), second = span_number(m->group[2]);
-    bool day_first = english->day_first ? second <= 12 : first > 12;
-    return write_numeric_date(m->group[3], day_first ? second : first, day_first ? first : second, m, out);
-}
-
-static bool write_dot_date(const struct match *m, struct str *out) {
-    return write_numeric_date(m->group[3], span_number(m->group[2]), span_number(m->group[1]), m, out);
-}
-
-static bool write_month_day(const struct match *m, struct str *out) {  // March 15, 2024
-    long long day = span_number(m->group[2]);
-    if (day < 1 || day > 31) return false;
-    str_printf(out, "%s ", month_name(m->group[1]));
-    en_ordinal_number(out, (int)day);
-    if (!m->group[3].p) return true;
-    str_puts(out, ", ");
-    write_year(m->group[3], out);
-    return true;
-}
-
-static bool write_day_month(const struct match *m, struct str *out) {  // (the) 15 March 2024
-    long long day = span_number(m->group[2]);
-    if (day < 1 || day > 31) return false;
-    str_puts(out, "the ");
-    en_ordinal_number(out, (int)day);
-    str_printf(out, " of %s", month_name(m->group[3]));
-    if (!m->group[4].p) return true;
-    str_puts(out, ", ");
-    write_year(m->group[4], out);
-    return true;
-}
-
-static bool write_month_year(const struct match *m, struct str *out) {  // March 2024
-    str_printf(out, "%s ", month_name(m->group[1]));
-    write_year(m->group[2], out);
-    return true;
-}
-
-static bool write_plain_year(const struct match *m, struct str *out) {
-    en_year(out, (int)span_number(m->group[1]));
-    return true;
-}
-
-static bool write_decade(const struct match *m, struct str *out) {  // 1990s, '90s, 2000s
-    static const char *const names[] = {"hundreds", "tens",    "twenties",  "thirties", "forties",
-                                        "fifties",  "sixties", "seventies", "eighties", "nineties"};
-    long long century = m->group[1].p ? span_number(m->group[1]) : 0;
-    int tens = m->group[2].p[0] - '0';
-    if (century == 20 && tens == 0) {
-        str_puts(out, "two thousands");
-        return true;
-    }
-    if (century) {
-        en_number(out, (int)century);
-        str_putc(out, ' ');
-    } else if (tens < 2) {
-        return false;
-    }
-    str_puts(out, names[tens]);
-    return true;
-}
-
-// ---- times ----
-
-static void write_half_of_day(const struct match *m, struct span half, struct str *out) {
-    if (!half.p) return;
-    str_puts(out, half.p[0] == 'a' || half.p[0] == 'A' ? " a-m" : " p-m");  // so written, espeak-ng says the letters
-    keep_final_dot(m, out);
-}
-
-static bool write_time(const struct match *m, struct str *out) {  // 10:30, 17:45:10, 10:30 p.m.
-    long long hour = span_number(m->group[1]), minute = span_number(m->group[2]);
-    en_number(out, (int)hour);
-    if (minute > 0 || m->group[3].p) {
-        str_puts(out, minute > 0 && minute < 10 ? " oh " : " ");
-        en_number(out, (int)minute);
-    } else if (!m->group[4].p) {
-        str_puts(out, hour >= 1 && hour <= 12 ? " o'clock" : " hundred");
-    }
-    if (m->group[3].p) {
-        str_puts(out, " and ");
-        en_number(out, (int)span_number(m->group[3]));
-        str_puts(out, span_number(m->group[3]) == 1 ? " second" : " seconds");
-    }
-    write_half_of_day(m, m->group[4], out);
-    return true;
-}
-
-static bool write_hour(const struct match *m, struct str *out) {  // 9 a.m.
-    en_number(out, (int)span_number(m->group[1]));
-    write_half_of_day(m, m->group[2], out);
-    return true;
-}
-
-// ---- money ----
-
-struct currency {
-    const char *sign, *one, *many, *cent, *cents;
-};
-static const struct currency currencies[] = {
-    {"US$", "US dollar", "US dollars", "cent", "cents"},
-    {"A$", "Australian dollar", "Australian dollars", "cent", "cents"},
-    {"C$", "Canadian dollar", "Canadian dollars", "cent", "cents"},
-    {"NZ$", "New Zealand dollar", "New Zealand dollars", "cent", "cents"},
-    {"HK$", "Hong Kong dollar", "Hong Kong dollars", "cent", "cents"},
-    {"$", "dollar", "dollars", "cent", "cents"},
-    {"USD", "US dollar", "US dollars", "cent", "cents"},
-    {"£", "pound", "pounds", "penny", "pence"},
-    {"GBP", "pound", "pounds", "penny", "pence"},
-    {"€", "euro", "euros", "cent", "cents"},
-    {"EUR", "euro", "euros", "cent", "cents"},
-    {"¥", "yen", "yen", NULL, NULL},
-    {"JPY", "yen", "yen", NULL, NULL},
-    {"₹", "rupee", "rupees", "paisa", "paise"},
-    {"INR", "rupee", "rupees", "paisa", "paise"},
-    {"₩", "won", "won", NULL, NULL},
-    {"₽", "ruble", "rubles", "kopeck", "kopecks"},
-    {"₿", "bitcoin", "bitcoins", NULL, NULL},
-    {"CHF", "Swiss franc", "Swiss francs", "centime", "centimes"},
-};
-
-static const char *scale_name(struct span s) {
-    if (!s.p) return NULL;
-    if (word_is(s, "thousand") || word_is(s, "k")) return "thousand";
-    if (word_is(s, "million") || word_is(s, "m") || word_is(s, "mn")) return "million";
-    if (word_is(s, "billion") || word_is(s, "b") || word_is(s, "bn")) return "billion";
-    return "trillion";
-}
-
-static bool write_money(struct span sign, struct span whole, struct span fraction, struct span scale, struct str *out) {
-    const struct currency *c = NULL;
-    for (size_t i = 0; i < sizeof currencies / sizeof *currencies && !c; i++)
-        if (span_is(sign, currencies[i].sign)) c = &currencies[i];
-    if (!c) return false;
-    long long amount = span_number(whole);
-    if (scale.p) {
-        say_number(whole, fraction, out);
-        str_printf(out, " %s %s", scale_name(scale), c->many);
-    } else if (fraction.n == 2 && c->cent && amount >= 0) {
-        long long cents = span_number(fraction);
-        if (amount > 0 || cents == 0) {
-            say_cardinal(whole, out);
-            str_printf(out, " %s", amount == 1 ? c->one : c->many);
-        }
-        if (cents > 0) {
-            if (amount > 0) str_puts(out, " and ");
-            en_number(out, (int)cents);
-            str_printf(out, " %s", cents == 1 ? c->cent : c->cents);
-        }
-    } else {
-        say_number(whole, fraction, out);
-        str_printf(out, " %s", amount == 1 && fraction.n == 0 ? c->one : c->many);
-    }
-    return true;
-}
-
-static bool write_money_before(const struct match *m, struct str *out) {  // $5.99, US$3 million
-    return write_money(m->group[1], m->group[2], m->group[3], m->group[4].p ? m->group[4] : m->group[5], out);
-}
-
-static bool write_money_after(const struct match *m, struct str *out) {  // 5 €, 10 EUR
-    return write_money(m->group[4], m->group[1], m->group[2], m->group[3], out);
-}
-
-static bool write_cents(const struct match *m, struct str *out) {
-    say_number(m->group[1], (struct span){0}, out);
-    str_puts(out, span_number(m->group[1]) == 1 ? " cent" : " cents");
-    return true;
-}
-
-// ---- quantities ----
-
-#define WHOLE "(\\d{1,3}(?:,\\d{3}){1,6}|\\d{1,30})"
-#define FRACTION "(?:\\.(\\d{1,30}))?"
-
-struct unit {
-    const char *written, *one, *many;
-};
-static const struct unit units[] = {
-    {"km/h", "kilometer per hour", "kilometers per hour"},
-    {"kph", "kilometer per hour", "kilometers per hour"},
-    {"mph", "mile per hour", "miles per hour"},
-    {"m/s", "meter per second", "meters per second"},
-    {"km²", "square kilometer", "square kilometers"},
-    {"km2", "square kilometer", "square kilometers"},
-    {"m²", "square meter", "square meters"},
-    {"m2", "square meter", "square meters"},
-    {"cm²", "square centimeter", "square centimeters"},
-    {"cm2", "square centimeter", "square centimeters"},
-    {"m³", "cubic meter", "cubic meters"},
-    {"m3", "cubic meter", "cubic meters"},
-    {"sq ft", "square foot", "square feet"},
-    {"km", "kilometer", "kilometers"},
-    {"cm", "centimeter", "centimeters"},
-    {"mm", "millimeter", "millimeters"},
-    {"µm", "micrometer", "micrometers"},
-    {"μm", "micrometer", "micrometers"},
-    {"nm", "nanometer", "nanometers"},
-    {"m", "meter", "meters"},
-    {"mi", "mile", "miles"},
-    {"ft", "foot", "feet"},
-    {"yd", "yard", "yards"},
-    {"yds", "yard", "yards"},
-    {"kg", "kilogram", "kilograms"},
-    {"mg", "milligram", "milligrams"},
-    {"µg", "microgram", "micrograms"},
-    {"μg", "microgram", "micrograms"},
-    {"g", "gram", "grams"},
-    {"lb", "pound", "pounds"},
-    {"lbs", "pound", "pounds"},
-    {"oz", "ounce", "ounces"},
-    {"ml", "milliliter", "milliliters"},
-    {"mL", "milliliter", "milliliters"},
-    {"cl", "centiliter", "centiliters"},
-    {"l", "liter", "liters"},
-    {"L", "liter", "liters"},
-    {"gal", "gallon", "gallons"},
-    {"ha", "hectare", "hectares"},
-    {"°C", "degree Celsius", "degrees Celsius"},
-    {"°F", "degree Fahrenheit", "degrees Fahrenheit"},
-    {"°", "degree", "degrees"},
-    {"Hz", "hertz", "hertz"},
-    {"kHz", "kilohertz", "kilohertz"},
-    {"MHz", "megahertz", "megahertz"},
-    {"GHz", "gigahertz", "gigahertz"},
-    {"W", "watt", "watts"},
-    {"kW", "kilowatt", "kilowatts"},
-    {"MW", "megawatt", "megawatts"},
-    {"GW", "gigawatt", "gigawatts"},
-    {"kWh", "kilowatt hour", "kilowatt hours"},
-    {"V", "volt", "volts"},
-    {"mV", "millivolt", "millivolts"},
-    {"mA", "milliampere", "milliamperes"},
-    {"mAh", "milliampere hour", "milliampere hours"},
-    {"kB", "kilobyte", "kilobytes"},
-    {"KB", "kilobyte", "kilobytes"},
-    {"MB", "megabyte", "megabytes"},
-    {"GB", "gigabyte", "gigabytes"},
-    {"TB", "terabyte", "terabytes"},
-    {"PB", "petabyte", "petabytes"},
-    {"KiB", "kibibyte", "kibibytes"},
-    {"MiB", "mebibyte", "mebibytes"},
-    {"GiB", "gibibyte", "gibibytes"},
-    {"kbps", "kilobit per second", "kilobits per second"},
-    {"Mbps", "megabit per second", "megabits per second"},
-    {"Gbps", "gigabit per second", "gigabits per second"},
-    {"ms", "millisecond", "milliseconds"},
-    {"µs", "microsecond", "microseconds"},
-    {"μs", "microsecond", "microseconds"},
-    {"s", "second", "seconds"},
-    {"sec", "second", "seconds"},
-    {"min", "minute", "minutes"},
-    {"h", "hour", "hours"},
-    {"hr", "hour", "hours"},
-    {"hrs", "hour", "hours"},
-    {"cal", "calorie", "calories"},
-    {"kcal", "kilocalorie", "kilocalories"},
-    {"Pa", "pascal", "pascals"},
-    {"kPa", "kilopascal", "kilopascals"},
-    {"hPa", "hectopascal", "hectopascals"},
-    {"psi", "pound per square inch", "pounds per square inch"},
-    {"dB", "decibel", "decibels"},
-    {"fps", "frame per second", "frames per second"},
-    {"rpm", "revolution per minute", "revolutions per minute"},
-    {"px", "pixel", "pixels"},
-};
-
-static bool write_unit(const struct match *m, struct str *out) {
-    const struct unit *u = NULL;
-    for (size_t i = 0; i < sizeof units / sizeof *units && !u; i++)
-        if (span_is(m->group[3], units[i].written)) u = &units[i];
-    if (!u) return false;
-    say_number(m->group[1], m->group[2], out);
-    str_printf(out, " %s", span_number(m->group[1]) == 1 && m->group[2].n == 0 ? u->one : u->many);
-    return true;
-}
-
-static bool write_feet_inches(const struct match *m, struct str *out) {  // 5'10"
-    en_number(out, (int)span_number(m->group[1]));
-    str_puts(out, span_number(m->group[1]) == 1 ? " foot " : " feet ");
-    en_number(out, (int)span_number(m->group[2]));
-    str_puts(out, span_number(m->group[2]) == 1 ? " inch" : " inches");
-    return true;
-}
-
-static bool write_percent(const struct match *m, struct str *out) {
-    say_number(m->group[1], m->group[2], out);
-    str_puts(out, " percent");
-    return true;
-}
-
-static bool write_scaled(const struct match *m, struct str *out) {  // 3.5k, 10M
-    say_number(m->group[1], m->group[2], out);
-    str_printf(out, " %s", scale_name(m->group[3]));
-    return true;
-}
-
-static bool write_ordinal(const struct match *m, struct str *out) {
-    char digits[MAX_DIGITS];
-    en_ordinal(out, digits, digits_of(m->group[1], digits));
-    return true;
-}
-
-static bool write_number(const struct match *m, struct str *out) {
-    say_number(m->group[1], m->group[2], out);
-    return true;
-}
-
-// One of something split in n: "half", "third".
-static void write_parts(long long numerator, long long denominator, struct str *out) {
-    en_number(out, (int)numerator);
-    str_putc(out, ' ');
-    if (denominator == 2) {
-        str_puts(out, numerator == 1 ? "half" : "halves");
-        return;
-    }
-    if (denominator == 4)
-        str_puts(out, "quarter");
-    else
-        en_ordinal_number(out, (int)denominator);
-    if (numerator != 1) str_putc(out, 's');
-}
-
-static bool write_fraction(const struct match *m, struct str *out) {  // 1/2, 2 3/4
-    long long whole = m->group[1].p ? span_number(m->group[1]) : 0;
-    long long numerator = span_number(m->group[2]), denominator = span_number(m->group[3]);
-    if (denominator < 2 || numerator < 1) return false;
-    bool usual = denominator <= 10 || denominator == 12 || denominator == 16 || denominator == 20 || denominator == 100;
-    if (whole == 0 && (numerator >= denominator || !usual)) {  // 24/7, 9/11 are said as two numbers
-        en_number(out, (int)numerator);
-        str_putc(out, ' ');
-        en_number(out, (int)denominator);
-        return true;
-    }
-    if (whole > 0) {
-        en_number(out, (int)whole);
-        str_puts(out, " and ");
-        if (numerator == 1 && denominator == 2) {
-            str_puts(out, "a half");
-            return true;
-        }
-    }
-    write_parts(numerator, denominator, out);
-    return true;
-}
-
-static bool write_vulgar_fraction(const struct match *m, struct str *out) {  // ½, 2½
-    static const struct {
-        const char *sign;
-        int numerator, denominator;
-    } signs[] = {{"½", 1, 2}, {"⅓", 1, 3}, {"⅔", 2, 3}, {"¼", 1, 4}, {"¾", 3, 4}, {"⅕", 1, 5}, {"⅖", 2, 5},
-                 {"⅗", 3, 5}, {"⅘", 4, 5}, {"⅙", 1, 6}, {"⅛", 1, 8}, {"⅜", 3, 8}, {"⅝", 5, 8}, {"⅞", 7, 8}};
-    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
-        if (!span_is(m->group[2], signs[i].sign)) continue;
-        bool whole = m->group[1].p != NULL;
-        if (whole) {
-            say_number(m->group[1], (struct span){0}, out);
-            str_puts(out, " and ");
-        }
-        if (whole && i == 0)
-            str_puts(out, "a half");
-        else
-            write_parts(signs[i].numerator, signs[i].denominator, out);
-        return true;
-    }
-    return false;
 }
 
 // ---- Roman numerals ----
@@ -684,6 +227,13 @@ static bool write_street(const struct match *m, struct str *out) {
     return true;
 }
 
+// ---- the rules ----
+
+#define MONTHS                                                                                                   \
+    "(Jan(?:uary|\\.)?|Feb(?:ruary|\\.)?|Mar(?:ch|\\.)?|Apr(?:il|\\.)?|May|June?\\.?|July?\\.?|Aug(?:ust|\\.)?|" \
+    "Sept?(?:ember|\\.)?|Oct(?:ober|\\.)?|Nov(?:ember|\\.)?|Dec(?:ember|\\.)?)"
+#define WHOLE "(\\d{1,3}(?:,\\d{3}){1,6}|\\d{1,30})"
+#define FRACTION "(?:\\.(\\d{1,30}))?"
 #define KINGS                                                                                                        \
     "(Henry|Louis|Elizabeth|George|Charles|James|William|Edward|Richard|Philip|Paul|John "                           \
     "Paul|Pius|Benedict|Gregory|Leo|"                                                                                \
@@ -711,15 +261,15 @@ const struct rule rules_english[] = {
      write_domain, NULL},
     {NUMBER_BEFORE "(\\d{1,3})\\.(\\d{1,3})\\.(\\d{1,3})\\.(\\d{1,3})(?![\\w.]\\d|\\w)", write_ip, NULL},
     // dates
-    {NUMBER_BEFORE "(\\d{4})-(\\d{2})-(\\d{2})(?![\\w-])", write_iso_date, NULL},
-    {NUMBER_BEFORE "(\\d{1,2})/(\\d{1,2})/(\\d{4}|\\d{2})(?![\\w/])", write_slash_date, NULL},
-    {NUMBER_BEFORE "(\\d{1,2})\\.(\\d{1,2})\\.(\\d{4})" TIGHT, write_dot_date, NULL},
+    {NUMBER_BEFORE "(\\d{4})-(\\d{2})-(\\d{2})(?![\\w-])", english_iso_date, NULL},
+    {NUMBER_BEFORE "(\\d{1,2})/(\\d{1,2})/(\\d{4}|\\d{2})(?![\\w/])", english_slash_date, NULL},
+    {NUMBER_BEFORE "(\\d{1,2})\\.(\\d{1,2})\\.(\\d{4})" TIGHT, english_dot_date, NULL},
     {"\\b" MONTHS "\\s{1,3}(\\d{1,2})(?:st|nd|rd|th)?(?:,?\\s{1,3}(\\d{4})(?!\\d))?(?![\\w:%]|[.,]\\d|-\\d)",
-     write_month_day, NULL},
+     english_month_day, NULL},
     {"\\b(the\\s{1,3})?(\\d{1,2})(?:st|nd|rd|th)?\\s{1,3}(?:of\\s{1,3})?" MONTHS "(?:,?\\s{1,3}(\\d{4}))?(?!\\w)",
-     write_day_month, NULL},
-    {"\\b" MONTHS ",?\\s{1,3}(\\d{4})(?!\\w)", write_month_year, NULL},
-    {"(?<![\\w.,$£€])['’]?(\\d{2})?(\\d)0'?s" TIGHT, write_decade, NULL},
+     english_day_month, NULL},
+    {"\\b" MONTHS ",?\\s{1,3}(\\d{4})(?!\\w)", english_month_year, NULL},
+    {"(?<![\\w.,$£€])['’]?(\\d{2})?(\\d)0'?s" TIGHT, english_decade, NULL},
     // telephone numbers, and other digits that are no quantity
     {"(?i)(?<=ISBN|ISBN:|EAN)\\s([\\d-]{8,17}\\d)(?!\\w)", write_digits, NULL},
     {"(?<![\\w.,/-])(?:\\+\\d{1,3}[ .-]?)?(?:\\(\\d{2,5}\\)[ -]?)?\\d{2,5}(?:[ -]\\d{2,5}){1,5}(?![\\w]|[.,/-]\\d)",
@@ -727,18 +277,18 @@ const struct rule rules_english[] = {
     {"\\b0x[0-9A-Fa-f]{1,16}\\b", write_code, NULL},
     {"(?i)(?<![\\w.])(v\\.?\\s?)?(\\d{1,4}(?:\\.\\d{1,4}){2,5})(?![\\w.]\\d|\\w)", write_version, NULL},
     // times
-    {NUMBER_BEFORE "([01]?\\d|2[0-3]):([0-5]\\d)(?::([0-5]\\d))?(?:\\s?([AaPp]\\.?[Mm]\\b\\.?))?(?![\\w:])", write_time,
-     NULL},
-    {NUMBER_BEFORE "(1[0-2]|[1-9])\\.([0-5]\\d)(x^)?\\s?([AaPp]\\.[Mm]\\.|[AaPp][Mm]\\b)", write_time, NULL},
-    {NUMBER_BEFORE "(1[0-2]|[1-9])\\s?([AaPp]\\.[Mm]\\.|[AaPp][Mm]\\b)", write_hour, NULL},
+    {NUMBER_BEFORE "([01]?\\d|2[0-3]):([0-5]\\d)(?::([0-5]\\d))?(?:\\s?([AaPp]\\.?[Mm]\\b\\.?))?(?![\\w:])",
+     english_time, NULL},
+    {NUMBER_BEFORE "(1[0-2]|[1-9])\\.([0-5]\\d)(x^)?\\s?([AaPp]\\.[Mm]\\.|[AaPp][Mm]\\b)", english_time, NULL},
+    {NUMBER_BEFORE "(1[0-2]|[1-9])\\s?([AaPp]\\.[Mm]\\.|[AaPp][Mm]\\b)", english_hour, NULL},
     // money
     {"(US\\$|NZ\\$|HK\\$|A\\$|C\\$|[$£€¥₹₩₽₿])\\s?" WHOLE FRACTION
      "(?:[\\s-]?(thousand|million|billion|trillion)\\b|(k|K|m|M|bn|B)\\b)?",
-     write_money_before, NULL},
+     english_money_before, NULL},
     {NUMBER_BEFORE WHOLE FRACTION
      "\\s?(thousand|million|billion|trillion)?\\s?([$£€¥₹]|(?:USD|EUR|GBP|JPY|INR|CHF)\\b)",
-     write_money_after, NULL},
-    {NUMBER_BEFORE "(\\d{1,3})\\s?¢", write_cents, NULL},
+     english_money_after, NULL},
+    {NUMBER_BEFORE "(\\d{1,3})\\s?¢", english_cents, NULL},
     // minus signs, and ranges
     {"(?<=\\d) [-−] (?=\\d)", NULL, " minus "},
     {"(?<=\\d)\\s?\\*\\s?(?=\\d)", NULL, " times "},
@@ -747,18 +297,18 @@ const struct rule rules_english[] = {
     {"(?<=\\d)\\s?–\\s?(?=[$£€]?\\d)", NULL, " to "},
     {"(?<=\\d)[-—](?=\\d)", NULL, " to "},
     // quantities
-    {NUMBER_BEFORE "(\\d{1,2})['′]\\s?(\\d{1,2})[\"″]", write_feet_inches, NULL},
-    {NUMBER_BEFORE WHOLE FRACTION "\\s?%", write_percent, NULL},
+    {NUMBER_BEFORE "(\\d{1,2})['′]\\s?(\\d{1,2})[\"″]", english_feet_inches, NULL},
+    {NUMBER_BEFORE WHOLE FRACTION "\\s?%", english_percent, NULL},
     {NUMBER_BEFORE WHOLE FRACTION
      "[\\s-]?(km/h|kph|mph|m/s|km²|km2|m²|m2|cm²|cm2|m³|m3|sq ft|km|cm|mm|µm|μm|nm|mi|ft|yds?|kg|mg|µg|μg|lbs?|oz|"
      "m[lL]|cl|gal|ha|°\\s?[CF]|°|[kMG]?Hz|[kMG]?W|kWh|m?V|mAh?|[kKMGTP]B|[KMG]iB|[kMG]bps|ms|µs|μs|sec|min|hrs?|k?cal|"
      "[kh]?Pa|psi|dB|fps|rpm|px|"
      "[mglLsh])(?![\\w/²³'])",
-     write_unit, NULL},
-    {"(?<![\\w/])(?:(\\d{1,4})\\s)?(\\d{1,3})/(\\d{1,4})(?![\\w/])", write_fraction, NULL},
-    {"(?:(\\d{1,6})\\s?)?([½⅓⅔¼¾⅕⅖⅗⅘⅙⅛⅜⅝⅞])", write_vulgar_fraction, NULL},
-    {NUMBER_BEFORE WHOLE "(?:st|nd|rd|th)" TIGHT, write_ordinal, NULL},
-    {NUMBER_BEFORE WHOLE FRACTION "\\s?(k|K|bn|M|B)" TIGHT, write_scaled, NULL},
+     english_unit, NULL},
+    {"(?<![\\w/])(?:(\\d{1,4})\\s)?(\\d{1,3})/(\\d{1,4})(?![\\w/])", english_fraction, NULL},
+    {"(?:(\\d{1,6})\\s?)?([½⅓⅔¼¾⅕⅖⅗⅘⅙⅛⅜⅝⅞])", english_vulgar_fraction, NULL},
+    {NUMBER_BEFORE WHOLE "(?:st|nd|rd|th)" TIGHT, english_ordinal, NULL},
+    {NUMBER_BEFORE WHOLE FRACTION "\\s?(k|K|bn|M|B)" TIGHT, english_scaled, NULL},
     // names with numbers
     {"\\b" KINGS "\\s" ROMAN "(?!\\w)", write_king, NULL},
     {"\\b" PARTS "\\s" ROMAN "(?!\\w)", write_part, NULL},
@@ -769,12 +319,12 @@ const struct rule rules_english[] = {
     {"#(?=\\w)", NULL, "hashtag "},
     {"(?<!\\w)@(?=\\w)", NULL, "at "},
     // plain numbers: what looks like a year is read as one
-    {"(?<![\\w.,$£€-])(1[1-9]\\d{2}|20\\d{2})(?![\\w,]\\d|\\.\\d|\\w)", write_plain_year, NULL},
+    {"(?<![\\w.,$£€-])(1[1-9]\\d{2}|20\\d{2})(?![\\w,]\\d|\\.\\d|\\w)", english_plain_year, NULL},
     {"(?<![\\d.])\\.(?=\\d)", NULL, "0."},
     {"(?<=[A-Za-z])(?=\\d)", NULL, " "},
     {"(?<=\\d)(?=[A-Za-z])", NULL, " "},
-    {"(?<![\\d,])(\\d{1,9}),(\\d{1,2})(?![\\d,])", write_number, NULL},  // a decimal comma
-    {WHOLE FRACTION, write_number, NULL},
+    {"(?<![\\d,])(\\d{1,9}),(\\d{1,2})(?![\\d,])", english_number, NULL},  // a decimal comma
+    {WHOLE FRACTION, english_number, NULL},
     {"(?<=\\p{L})-(?= )", NULL, ""},
     // abbreviations
     {"(?<![\\w.])(e\\.g\\.|i\\.e\\.)", write_abbreviation, NULL},
