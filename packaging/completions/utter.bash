@@ -20,15 +20,24 @@ _utter() {
         --type) words="f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1" ;;
         --lang) words="en-us en-gb de fr-fr es" ;;
         --voice) words=$(utter voices list 2>/dev/null | cut -d' ' -f1) ;;
-        --model | -m | --codec | --voice-file | --file | -f | --output | -o | --tokens) files=1 ;;
-        --seed | --temperature | --top-k | --top-p | --min-p | --retries | --first-frames | --threads | --emotion | --count | -n | --reference) return ;;
+        --model | -m | --codec | --voice-file | --text | --encoder | --semantic | --file | -f | --output | -o | --tokens) files=1 ;;
+        --transcript | --name | --note | --seed | --temperature | --top-k | --top-p | --min-p | --retries | --first-frames | --threads | --emotion | --count | -n | --reference) return ;;
         *)
             case $command in
                 '') words="say voices models doctor sentences normalize phonemes tokens logits generate codec help --help --version" ;;
                 help) words="say voices models doctor sentences normalize phonemes tokens logits generate codec" ;;
                 say) words="--output --file --voice --voice-file --lang --emotion --raw --stream --first-frames $sampling
                     --retries --model --codec $device --json --verbose --quiet --help" ;;
-                voices) words="--model --codec --voice-file --json --help"; [[ $verb ]] || words="list --help" ;;
+                voices)
+                    case $verb in
+                        '') words="list add show remove --help" ;;
+                        list) words="--model --codec --voice-file --json --help" ;;
+                        add) words="--text --transcript --name --lang --note --encoder --codec --output --replace --threads
+                            --help" files=1 ;;
+                        show) words="--json --help" files=1 ;;
+                        remove) words="--help" ;;
+                    esac
+                    ;;
                 models)
                     case $verb in
                         '') words="list pull remove verify path info convert quantize --help" ;;
@@ -39,7 +48,8 @@ _utter() {
                             words="--quiet --help $(utter models list 2>/dev/null |
                                 sed -n '/^pulled:/,/^$/ s/^\([A-Za-z0-9._-]*\) .*/\1/p')"
                             [[ $verb = path ]] && words="${words/--quiet/--codec}" ;;
-                        convert | quantize) words="--type --help" files=1 ;;
+                        convert) words="--type --encoder --semantic --help" files=1 ;;
+                        quantize) words="--type --help" files=1 ;;
                         *) words="--json --help" files=1 ;;
                     esac
                     ;;

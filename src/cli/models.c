@@ -194,7 +194,7 @@ static const struct manual convert_manual = {
         "\"utter voices add\" needs.\n",
     .examples =
         "  utter models convert pytorch_model.bin neucodec.gguf\n"
-        "  utter models convert pytorch_model.bin neucodec-encoder.gguf --encoder\n"
+        "  utter models convert pytorch_model.bin encoder.gguf --encoder\n"
         "  utter models convert my-finetune/ my-finetune.gguf --type q8_0\n"
         "  utter models convert voice.safetensors voice-q8_0.gguf --type q8_0\n",
 };
@@ -207,7 +207,7 @@ static int models_convert(int argc, char **argv) {
     const struct option options[] = {
         {"type", 0, OPTION_TEXT, &type_name, "TYPE", "matrices become " TYPES "; default: f16", 0, 0},
         {"encoder", 0, OPTION_FLAG, &encoder, NULL, "the encoder of a NeuCodec, for cloning voices", 0, 0},
-        {"w2v-bert", 0, OPTION_TEXT, &w2v_bert, "FILE",
+        {"semantic", 0, OPTION_TEXT, &w2v_bert, "FILE",
          "with --encoder: where facebook/w2v-bert-2.0 is, for a NeuCodec\nwithout its semantic_model", 0, 0},
     };
     int n_rest, exit_code;
@@ -219,7 +219,7 @@ static int models_convert(int argc, char **argv) {
     else if (!block_type_by_name(type_name, &type))
         fail(UTTER_INVALID, "--type: there is no type %s", type_name);
     else if (w2v_bert && !encoder)
-        fail(UTTER_INVALID, "--w2v-bert goes with --encoder");
+        fail(UTTER_INVALID, "--semantic goes with --encoder");
     else if (encoder)
         return command_end(argv[0], convert_encoder(argv[1], w2v_bert, argv[2], type));
     else

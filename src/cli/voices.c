@@ -1,6 +1,7 @@
-/* utter voices: who can speak. */
+/* utter voices: who can speak; voices_add.c makes new ones. */
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/voices_add.h"
 
 static const struct manual list_manual = {
     .usage = "[options]",
@@ -59,7 +60,12 @@ static int voices_list(int argc, char **argv) {
 }
 
 int command_voices(int argc, char **argv) {
-    static const struct command commands[] = {{"list", "list the voices", voices_list}};
+    static const struct command commands[] = {
+        {"list", "list the voices", voices_list},
+        {"add", "make a voice of a recording", voices_add},
+        {"show", "show what a voice is", voices_show},
+        {"remove", "remove a voice of your own", voices_remove},
+    };
     return command_dispatch("utter voices", commands, sizeof commands / sizeof *commands, argc, argv,
                             "utter voices --help lists what there is");
 }

@@ -308,7 +308,7 @@ static status find_semantic(struct source *s) {
     if (has(p, prefix, leaf)) return UTTER_OK;
     return fail(UTTER_FORMAT,
                 "%s holds no semantic model (%s%s), which the encoder needs; give the weights of "
-                "facebook/w2v-bert-2.0 with --w2v-bert",
+                "facebook/w2v-bert-2.0 with --semantic",
                 p->path, prefix, leaf);
 }
 

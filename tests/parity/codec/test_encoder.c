@@ -276,7 +276,7 @@ static void takes_the_semantic_model_from_another_file(void **state) {
         codec_rule_write(rest, n_rest, ",\"utter.encoder\":\"{\\\"head_count\\\":4,\\\"layer_count\\\":2}\"", path));
     assert_ok(codec_rule_write(all, n, "", other));
     assert_int_equal(convert_encoder(path, NULL, out, BLOCK_F32), UTTER_FORMAT);
-    assert_non_null(strstr(fail_message(), "--w2v-bert"));
+    assert_non_null(strstr(fail_message(), "--semantic"));
     assert_ok(convert_encoder(path, other, out, BLOCK_F32));
     struct encoder_rig rig;
     int32_t codes[MAX_CODES];

@@ -1,0 +1,341 @@
+#include "cli/voices_add.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "audio/load.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "cli/command.h"
+#include "cli/json.h"
+#include "engine/clone.h"
+#include "engine/plumbing.h"
+#include "engine/voice_codes.h"
+#include "engine/voice_folder.h"
+#include "models/store.h"
+
+enum { MAX_TRANSCRIPT = 16384, MAX_LANGUAGE = 64 };
+
+/* What was asked for, and what became of it. */
+struct addition {
+    const char *recording, *text_file, *transcript, *name, *language, *note, *encoder, *out;
+    bool replace;
+    utter_options options;
+
+    struct str text, path, encoder_path;
+    char *own_name;
+    struct sound sound;
+    struct clip clip;
+    int32_t *codes;
+    int n_codes;
+    char *codec;
+};
+
+// ---- the transcript ----
+
+// Without the white space around it, a line instead of several.
+static void tidy(const char *text, size_t len, struct str *out) {
+    bool gap = false;
+    for (size_t i = 0; i < len; i++) {
+        bool space = strchr(" \t\r\n\v\f", text[i]) != NULL;
+        if (!space && gap && out->len > 0) str_putc(out, ' ');
+        if (!space) str_putc(out, text[i]);
+        gap = space;
+    }
+}
+
+static status read_text(const char *path, struct str *out) {
+    struct file_map m;
+    TRY(file_map_open(path, &m));
+    status s = UTTER_OK;
+    const char *text = m.data;
+    size_t bom = m.size >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+    if (m.size > MAX_TRANSCRIPT)
+        s = fail(UTTER_LIMIT, "%s has %zu bytes; a transcript has at most %d", path, m.size, MAX_TRANSCRIPT);
+    else if (m.size)
+        tidy(text + bom, m.size - bom, out);
+    file_map_close(&m);
+    return s;
+}
+
+// NAME.txt for NAME.wav
+static void text_beside(const char *recording, struct str *out) {
+    const char *slash = strrchr(recording, '/'), *dot = strrchr(recording, '.');
+    size_t len = dot && dot > (slash ? slash + 1 : recording) ? (size_t)(dot - recording) : strlen(recording);
+    str_append(out, recording, len);
+    str_puts(out, ".txt");
+}
+
+static status ask(const char *recording, struct str *out) {
+    char line[MAX_TRANSCRIPT];
+    fprintf(stderr, "What is said in %s, word for word?\n> ", recording);
+    if (fgets(line, sizeof line, stdin)) tidy(line, strlen(line), out);
+    return UTTER_OK;
+}
+
+static status find_transcript(struct addition *a) {
+    struct str beside = {0};
+    text_beside(a->recording, &beside);
+    status s = str_status(&beside);
+    if (s == UTTER_OK && a->transcript)
+        tidy(a->transcript, strlen(a->transcript), &a->text);
+    else if (s == UTTER_OK && a->text_file)
+        s = read_text(a->text_file, &a->text);
+    else if (s == UTTER_OK && access(beside.data, F_OK) == 0)
+        s = read_text(beside.data, &a->text);
+    else if (s == UTTER_OK && isatty(STDIN_FILENO))
+        s = ask(a->recording, &a->text);
+    else if (s == UTTER_OK)
+        s = fail(UTTER_INVALID,
+                 "a voice needs what is said in the recording: write it to %s, or give it with --text FILE or "
+                 "--transcript \"...\"",
+                 beside.data);
+    str_free(&beside);
+    if (s == UTTER_OK && a->text.len == 0)
+        s = fail(UTTER_INVALID, "the transcript is empty; it is what is said in the recording, word for word");
+    if (s == UTTER_OK && a->text.len > MAX_TRANSCRIPT)
+        s = fail(UTTER_LIMIT, "the transcript has %zu bytes; at most %d are taken", a->text.len, MAX_TRANSCRIPT);
+    return s == UTTER_OK ? str_status(&a->text) : s;
+}
+
+// A language that espeak-ng does not have, or a transcript that it cannot read, is found here and not at first use.
+static status check_language(const struct addition *a) {
+    if (!a->language) return UTTER_OK;
+    if (strlen(a->language) > MAX_LANGUAGE)
+        return fail(UTTER_INVALID, "--lang: \"%.64s...\" is no language", a->language);
+    struct str phonemes = {0};
+    status s = plumb_phonemes(a->language, false, a->text.data, a->text.len, &phonemes);
+    str_free(&phonemes);
+    return s;
+}
+
+// ---- the encoder ----
+
+static bool is_encoder_name(const char *name) {
+    size_t len = strlen(name);
+    return len > 5 && strcmp(name + len - 5, ".gguf") == 0 && strstr(name, "encoder");
+}
+
+// The first encoder of a folder by name; none: `out` stays empty.
+static void encoder_in(const char *folder, struct str *out) {
+    DIR *d = opendir(folder);
+    char best[256] = "";
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (is_encoder_name(e->d_name) && (!*best || strcmp(e->d_name, best) < 0)) strcpy(best, e->d_name);
+    if (d) closedir(d);
+    if (*best) str_printf(out, "%s/%s", folder, best);
+}
+
+static void encoder_beside(const char *file, struct str *out) {
+    const char *slash = strrchr(file, '/');
+    struct str folder = {0};
+    if (slash)
+        str_append(&folder, file, slash == file ? 1 : (size_t)(slash - file));
+    else
+        str_putc(&folder, '.');
+    encoder_in(str_text(&folder), out);
+    str_free(&folder);
+}
+
+// Beside a codec or a model that has been pulled.
+static void encoder_in_store(struct str *out) {
+    struct store store;
+    struct store_model *list = NULL;
+    int n = 0;
+    if (store_open(NULL, &store) != UTTER_OK) return;
+    if (store_list(&store, &list, &n) == UTTER_OK)
+        for (int i = 0; i < n && out->len == 0; i++) {
+            struct str folder = {0};
+            store_path(&store, list[i].name, NULL, &folder);
+            encoder_in(str_text(&folder), out);
+            str_free(&folder);
+        }
+    store_list_free(list, n);
+    store_close(&store);
+}
+
+static status find_encoder(struct addition *a) {
+    struct str *out = &a->encoder_path, own = {0};
+    if (a->encoder) {
+        str_puts(out, a->encoder);
+        return str_status(out);
+    }
+    if (a->options.codec) encoder_beside(a->options.codec, out);
+    if (out->len == 0 && voices_folder(&own) == UTTER_OK) encoder_beside(own.data, out);
+    str_free(&own);
+    if (out->len == 0) encoder_in_store(out);
+    if (out->len > 0) return str_status(out);
+    return fail(UTTER_INVALID,
+                "there is no encoder to clone with; make one of NeuCodec with \"utter models convert pytorch_model.bin "
+                "encoder.gguf --encoder\" and give it with --encoder");
+}
+
+// ---- add ----
+
+static const struct manual add_manual = {
+    .usage = "RECORDING [options]",
+    .about =
+        "Makes a voice of a recording of one person speaking, 3 to 15 seconds long: WAV, FLAC, Ogg, Opus\n"
+        "or MP3 of any rate. Its transcript lies beside it (RECORDING with the ending .txt), is given,\n"
+        "or is asked for.\n",
+    .examples =
+        "  utter voices add me.wav                            transcript in me.txt\n"
+        "  utter voices add me.wav --transcript \"What I say.\" --name me --lang en-us\n"
+        "  utter voices add me.mp3 --encoder encoder.gguf -o me.json\n",
+};
+
+static void warn(void *user, const char *sentence) {
+    fprintf(stderr, "%s: warning: %s\n", (const char *)user, sentence);
+}
+
+static status find_place(struct addition *a) {
+    status s = UTTER_OK;
+    if (!a->name) {
+        TRY(voice_codes_name(a->recording, &a->own_name));
+        a->name = a->own_name;
+    }
+    if (a->out)
+        str_puts(&a->path, a->out);
+    else
+        s = voice_path(a->name, &a->path);
+    if (s == UTTER_OK) s = str_status(&a->path);
+    if (s == UTTER_OK && !a->replace && access(a->path.data, F_OK) == 0)
+        s = fail(UTTER_INVALID, "%s is there already; give the voice another --name, or --replace it", a->path.data);
+    return s;
+}
+
+static status add(struct addition *a, const char *command) {
+    TRY(find_place(a));
+    TRY(sound_load(a->recording, CLONE_RATE_HZ, CLONE_MAX_SECONDS, &a->sound));
+    TRY(clip_find(a->recording, a->sound.samples, a->sound.n, &a->clip));
+    TRY(find_transcript(a));
+    TRY(check_language(a));
+    TRY(find_encoder(a));
+    clip_judge(&a->clip, a->sound.n_clipped, a->text.data, warn, (void *)command);
+    TRY(clip_encode(&a->clip, a->encoder_path.data, &a->options, &a->codes, &a->n_codes, &a->codec));
+    if (!a->out) {
+        struct str folder = {0};
+        status s = voices_folder_make(&folder);
+        str_free(&folder);
+        TRY(s);
+    }
+    const struct voice_draft voice = {.name = a->name,
+                                      .language = a->language,
+                                      .note = a->note,
+                                      .text = a->text.data,
+                                      .codec = a->codec,
+                                      .codes = a->codes,
+                                      .n_codes = a->n_codes};
+    TRY(voice_write(&voice, a->path.data));
+    fprintf(stderr, "%s: %s is in %s (%.1f s, %d codes)\n", command, a->name, a->path.data, a->clip.seconds,
+            a->n_codes);
+    return UTTER_OK;
+}
+
+int voices_add(int argc, char **argv) {
+    struct addition a = {.options = utter_options_default()};
+    const struct option options[] = {
+        {"text", 0, OPTION_TEXT, &a.text_file, "FILE", "the transcript is in this file", 0, 0},
+        {"transcript", 0, OPTION_TEXT, &a.transcript, "TEXT", "the transcript", 0, 0},
+        {"name", 0, OPTION_TEXT, &a.name, "NAME", "what the voice is called; default: as the recording", 0, 0},
+        {"lang", 0, OPTION_TEXT, &a.language, "LANG", "its language, as espeak-ng names it; default: the model's", 0,
+         0},
+        {"note", 0, OPTION_TEXT, &a.note, "TEXT", "who it is, where the recording is from", 0, 0},
+        {"encoder", 0, OPTION_TEXT, &a.encoder, "FILE",
+         "the codec's encoder (GGUF); default: *encoder*.gguf beside the\ncodec, in the folder above the voices, or "
+         "beside what was pulled",
+         0, 0},
+        OPTION_CODEC(a.options),
+        {"output", 'o', OPTION_TEXT, &a.out, "FILE", "write the voice here; default: the folder of your voices", 0, 0},
+        {"replace", 0, OPTION_FLAG, &a.replace, NULL, "overwrite a voice that is there", 0, 0},
+        {"threads", 0, OPTION_INT, &a.options.n_threads, "N", "threads of the CPU; default: one for each core", 0,
+         1024},
+    };
+    int n_rest, exit_code;
+    if (!command_begin(&add_manual, options, sizeof options / sizeof *options, argc, argv, &n_rest, &exit_code))
+        return exit_code;
+    if (n_rest != 1 || (a.text_file && a.transcript)) {
+        if (n_rest != 1)
+            fail(UTTER_INVALID, "one recording is wanted; %d given", n_rest);
+        else
+            fail(UTTER_INVALID, "--text and --transcript cannot be given together");
+        return command_usage(argv[0]);
+    }
+    a.recording = argv[1];
+    exit_code = command_end(argv[0], add(&a, argv[0]));
+    str_free(&a.text);
+    str_free(&a.path);
+    str_free(&a.encoder_path);
+    free(a.own_name);
+    sound_free(&a.sound);
+    free_aligned(a.codes);
+    free(a.codec);
+    return exit_code;
+}
+
+// ---- show ----
+
+static const struct manual show_manual = {
+    .usage = "NAME|FILE [options]",
+    .about = "Shows what a voice of your own, or a voice file, is.\n",
+    .examples = "  utter voices show me\n  utter voices show dave.json --json\n",
+};
+
+static void show_line(const char *key, const json_t *object, const char *member) {
+    const char *text = json_string_value(json_object_get(object, member));
+    if (text) printf("%-12s %s\n", key, text);
+}
+
+static void show(const json_t *voice) {
+    size_t n = json_array_size(json_object_get(voice, "codes"));
+    show_line("name", voice, "name");
+    show_line("language", voice, "language");
+    show_line("note", voice, "note");
+    show_line("text", voice, "text");
+    show_line("codec", voice, "codec");
+    show_line("token", voice, "token");
+    if (n) printf("%-12s %zu, %.1f s\n", "codes", n, (double)n / 50);
+}
+
+int voices_show(int argc, char **argv) {
+    bool as_json = false;
+    const struct option options[] = {
+        {"json", 0, OPTION_FLAG, &as_json, NULL, "print the JSON object, with its codes", 0, 0}};
+    int n_rest, exit_code;
+    if (!command_begin(&show_manual, options, 1, argc, argv, &n_rest, &exit_code)) return exit_code;
+    if (n_rest != 1) {
+        fail(UTTER_INVALID, "one voice is wanted; %d given", n_rest);
+        return command_usage(argv[0]);
+    }
+    json_t *voice;
+    status s = voice_read(argv[1], &voice);
+    if (s == UTTER_OK && as_json)
+        json_print(voice, stdout);
+    else if (s == UTTER_OK) {
+        show(voice);
+        json_decref(voice);
+    }
+    return command_end(argv[0], s);
+}
+
+// ---- remove ----
+
+static const struct manual remove_manual = {
+    .usage = "NAME...",
+    .about = "Removes voices of your own, those that \"utter voices add\" made.\n",
+    .examples = "  utter voices remove me\n",
+};
+
+int voices_remove(int argc, char **argv) {
+    int n_rest, exit_code;
+    if (!command_begin(&remove_manual, NULL, 0, argc, argv, &n_rest, &exit_code)) return exit_code;
+    if (n_rest < 1) {
+        fail(UTTER_INVALID, "which voice? \"utter voices list\" shows them");
+        return command_usage(argv[0]);
+    }
+    status s = UTTER_OK;
+    for (int i = 1; i <= n_rest && s == UTTER_OK; i++) s = voice_remove(argv[i]);
+    return command_end(argv[0], s);
+}

@@ -1,0 +1,9 @@
+/* utter voices add, show and remove. */
+#ifndef UTTER_CLI_VOICES_ADD_H
+#define UTTER_CLI_VOICES_ADD_H
+
+int voices_add(int argc, char **argv);
+int voices_show(int argc, char **argv);
+int voices_remove(int argc, char **argv);
+
+#endif
