@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "cpu/cpu.h"
 #include "engine/builtin.h"
+#include "engine/voice_folder.h"
 #include "gpu/gpu.h"
 #include "models/store.h"
 
@@ -113,8 +114,8 @@ static int is_voice_file(const struct dirent *e) {
     return 0;
 }
 
-// Every voice in a folder, by name. One that cannot be used is left out and said so; no folder is no voices.
-static status add_voices_of(utter *u, const char *folder) {
+// Every voice in a folder, by name. One that cannot be used is left out and said so at `level`; no folder is no voices.
+static status add_voices_of(utter *u, const char *folder, utter_log_level level) {
     struct dirent **entries;
     int n = scandir(folder, &entries, is_voice_file, alphasort);
     struct str path = {0};
@@ -122,7 +123,7 @@ static status add_voices_of(utter *u, const char *folder) {
         str_clear(&path);
         str_printf(&path, "%s/%s", folder, entries[i]->d_name);
         if (voice_list_add_file(&u->voices, str_text(&path), u->backbone, u->codec) != UTTER_OK)
-            log_say(&u->log, UTTER_LOG_WARNING, "%s (left out)", fail_message());
+            log_say(&u->log, level, "%s (left out)", fail_message());
         free(entries[i]);
     }
     if (n >= 0) free(entries);
@@ -131,16 +132,21 @@ static status add_voices_of(utter *u, const char *folder) {
     return s;
 }
 
-// The model's own voices: those it carries, and those that were fetched with it.
+// The voices that the model carries, those that were fetched with it, and those of the user that speak its codes.
 static status load_voices(const struct str *model, utter *u) {
     TRY(voice_list_add_own(&u->voices, u->backbone, u->codec));
-    if (model->len == 0) return UTTER_OK;
-    const char *slash = strrchr(model->data, '/');
     struct str folder = {0};
-    if (slash) str_append(&folder, model->data, (size_t)(slash - model->data) + 1);
-    str_puts(&folder, "voices");
-    status s = str_status(&folder);
-    if (s == UTTER_OK) s = add_voices_of(u, folder.data);
+    status s = UTTER_OK;
+    if (model->len > 0) {
+        const char *slash = strrchr(model->data, '/');
+        if (slash) str_append(&folder, model->data, (size_t)(slash - model->data) + 1);
+        str_puts(&folder, "voices");
+        s = str_status(&folder);
+        if (s == UTTER_OK) s = add_voices_of(u, folder.data, UTTER_LOG_WARNING);
+    }
+    str_clear(&folder);
+    if (s == UTTER_OK && voices_folder(&folder) == UTTER_OK && folder.len > 0)
+        s = add_voices_of(u, folder.data, UTTER_LOG_DEBUG);
     str_free(&folder);
     return s;
 }
