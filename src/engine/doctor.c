@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "engine/doctor_parts.h"
+#include "engine/runners.h"
 
 static void check_speech(struct doctor *d);
 
@@ -61,20 +62,13 @@ void doctor_failed(struct doctor *d, const char *check, json_t *facts) {
 
 #define SPEECH_LIMIT_MS 60000
 
-/* Whether the options ask for a GPU by name, and which. */
-static bool asks_for_gpu(const struct doctor *d, int *index) {
-    const char *name = d->options->engine.device;
-    *index = 0;
-    if (!name || strncmp(name, "gpu", 3) != 0 || (name[3] != 0 && name[3] != ':')) return false;
-    if (name[3] == ':') *index = atoi(name + 4);
-    return true;
-}
-
-// UTTER_DEVICE when the GPU that is asked for cannot be used.
+// UTTER_DEVICE when the GPU that is asked for by name cannot be used.
 static status check_asked_gpu(const struct doctor *d) {
-    int index;
-    if (!asks_for_gpu(d, &index)) return UTTER_OK;
     const char *name = d->options->engine.device;
+    struct device_choice choice;
+    TRY(device_choice_parse(name, &choice));
+    if (choice.cpu) return UTTER_OK;
+    int index = choice.gpu_index;
     if (d->n_cards == 0) return fail(UTTER_DEVICE, "--device %s was asked for: %s", name, d->no_cards);
     if (index < 0 || index >= d->n_cards)
         return fail(UTTER_DEVICE, "--device %s was asked for: there is no GPU %d, this machine has %d, numbered from 0",
@@ -112,19 +106,28 @@ static status speak(const struct doctor *d, utter *u, struct spoken *out) {
     return result;
 }
 
+// For those who have a card and see the CPU speak.
+static const char *note_on_cards(const struct doctor *d, const utter *u) {
+    struct device_choice choice;
+    if (device_choice_parse(d->options->engine.device, &choice) != UTTER_OK || !choice.cpu || !choice.gpu) return "";
+    if (strstr(utter_describe(u), " on GPU ") || !d->cards[0].usable) return "";
+    return "; the GPU works too, and is taken for larger models or with --device gpu";
+}
+
 static void tell_speech(struct doctor *d, const utter *u, const struct spoken *t) {
     json_t *facts = json_pack("{s:s*, s:f}", "uses", utter_describe(u), "ready_s", t->ready_s);
     if (d->options->quick) {
-        doctor_found(d, "speech", FINDING_OK, facts, "say would use %s; ready in %.0f ms", utter_describe(u),
-                     t->ready_s * 1e3);
+        doctor_found(d, "speech", FINDING_OK, facts, "say would use %s; ready in %.0f ms%s", utter_describe(u),
+                     t->ready_s * 1e3, note_on_cards(d, u));
         return;
     }
     json_object_set_new(facts, "first_audio_s", json_real(t->first_audio_s));
     json_object_set_new(facts, "audio_s", json_real(t->audio_s));
     json_object_set_new(facts, "seconds", json_real(t->seconds));
     doctor_found(d, "speech", FINDING_OK, facts,
-                 "say would use %s; ready in %.0f ms, first sound %.0f ms later; a sentence of %.1f s took %.2f s",
-                 utter_describe(u), t->ready_s * 1e3, t->first_audio_s * 1e3, t->audio_s, t->seconds);
+                 "say would use %s; ready in %.0f ms, first sound %.0f ms later; a sentence of %.1f s took %.2f s%s",
+                 utter_describe(u), t->ready_s * 1e3, t->first_audio_s * 1e3, t->audio_s, t->seconds,
+                 note_on_cards(d, u));
 }
 
 static void check_speech(struct doctor *d) {
@@ -137,13 +140,10 @@ static void check_speech(struct doctor *d) {
         doctor_failed(d, "speech", NULL);
         return;
     }
-    utter_options options = d->options->engine;
-    options.model = d->model.len ? str_text(&d->model) : NULL;
-    options.codec = d->codec_path.len ? str_text(&d->codec_path) : NULL;
     struct spoken t = {0};
     utter *u = NULL;
     int64_t since = clock_ns();
-    status s = utter_open(&options, &u);
+    status s = utter_open(&d->options->engine, &u);
     t.ready_s = (double)(clock_ns() - since) * 1e-9;
     if (s == UTTER_OK && utter_voice_count(u) == 0) {
         doctor_found(d, "speech", FINDING_NONE, NULL,

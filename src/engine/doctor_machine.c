@@ -43,26 +43,27 @@ void doctor_processor(struct doctor *d) {
     if (!*name) snprintf(name, sizeof name, "a processor without a name");
     const struct kernels *used;
     json_t *sets = json_array();
-    struct str others = {0};
+    struct str others = {0}, missing = {0};
     const char *lacks;
     const struct kernels *k;
     status s = kernels_find(d->options->engine.kernels, &used);
     for (int i = 0; (k = kernels_at(i, &lacks)); i++) {
         json_array_append_new(sets, json_pack("{s:s, s:s*}", "kernels", k->name, "lacks", lacks));
         if (lacks)
-            str_printf(&others, "%s not %s, as it lacks %s", others.len ? "," : ";", k->name, lacks);
+            str_printf(&missing, "; not %s, for which it lacks %s", k->name, lacks);
         else if (k != used)
-            str_printf(&others, "%s %s could be", others.len ? "," : ";", k->name);
+            str_printf(&others, "%s%s", others.len ? ", " : "; usable too: ", k->name);
     }
     json_t *facts = json_pack("{s:s*, s:i, s:o}", "name", name, "cores", count_cores(), "sets", sets);
     if (s != UTTER_OK) {
         doctor_failed(d, "processor", facts);
     } else {
         json_object_set_new(facts, "used", json_string(used->name));
-        doctor_found(d, "processor", FINDING_OK, facts, "%s, %d core%s to use; kernels %s are used%s", name,
-                     count_cores(), count_cores() == 1 ? "" : "s", used->name, str_text(&others));
+        doctor_found(d, "processor", FINDING_OK, facts, "%s, %d core%s to use; kernels %s are used%s%s", name,
+                     count_cores(), count_cores() == 1 ? "" : "s", used->name, str_text(&others), str_text(&missing));
     }
     str_free(&others);
+    str_free(&missing);
 }
 
 /* ---- memory ---- */

@@ -15,12 +15,8 @@
 #define CHECKSUM_LIMIT_NS ((int64_t)300 * 1000000000)
 
 status doctor_resolve(struct doctor *d) {
-    const utter_options *o = &d->options->engine;
-    if (o->model) TRY(store_resolve(o->model, &d->model, &d->codec_path));
-    if (o->codec) {
-        str_clear(&d->codec_path);
-        str_puts(&d->codec_path, o->codec);
-    }
+    const char *model = d->options->engine.model;
+    if (model) TRY(store_resolve(model, &d->model, &d->codec_path));
     TRY(str_status(&d->model));
     return str_status(&d->codec_path);
 }
@@ -128,23 +124,29 @@ static void check_backbone(struct doctor *d) {
                  *path ? bytes_at(path) : (size_t)(builtin_backbone_end - builtin_backbone));
 }
 
-// The codec that the engine takes for a model in a file, when none is named.
+// The codec that the engine takes for the model.
 static status find_codec(struct doctor *d) {
     utter_options options = d->options->engine;
-    options.model = str_text(&d->model);
-    options.codec = NULL;
+    if (options.codec) {
+        struct str ignored = {0};
+        str_clear(&d->codec_path);
+        status s = store_resolve(options.codec, &d->codec_path, &ignored);
+        str_free(&ignored);
+        return s;
+    }
+    if (!d->backbone || !d->model.len || d->codec_path.len) return UTTER_OK;
     options.device = "cpu";
+    options.kernels = NULL;
     options.n_streams = 1;
     utter *u;
     TRY(utter_open(&options, &u));
-    if (bytes_at(u->codec->label) > 0) str_puts(&d->codec_path, u->codec->label);  // otherwise it is built in
+    str_puts(&d->codec_path, u->codec->label);
     utter_close(u);
     return str_status(&d->codec_path);
 }
 
 static void check_codec(struct doctor *d) {
-    status s = UTTER_OK;
-    if (d->backbone && d->model.len && !d->codec_path.len) s = find_codec(d);
+    status s = find_codec(d);
     const char *path = str_text(&d->codec_path);
     if (s == UTTER_OK) s = open_codec(*path ? path : NULL, &d->codec);
     if (s == UTTER_OK && d->backbone && d->backbone->n_codes != d->codec->config.n_codes)

@@ -42,7 +42,7 @@ void doctor_phonemes(struct doctor *d);
 void doctor_sound(struct doctor *d);
 
 /* doctor_models.c */
-/* Finds the files that the options name; what is wrong with them is doctor_models' finding. */
+/* Finds the model that the options name; what is wrong with it is doctor_models' finding. */
 status doctor_resolve(struct doctor *d);
 void doctor_models(struct doctor *d, status resolved);
 

@@ -172,6 +172,11 @@ static void test_cards_are_listed(void **state) {
     expect(report, "GPU 1", 0, "ok", "Stand-in 1");
     expect(report, "kernels", 0, "ok", "GPU 0: the driver took the kernels");
     expect(report, "kernels", 1, "ok", "GPU 1: the driver took the kernels");
+    expect(report, "speech", 0, "ok", "the GPU works too");  // the built-in model is small
+    json_decref(report);
+    report = with_standin("n_devices=2", "--quick --device gpu:1");
+    assert_true(json_is_true(json_object_get(report, "works")));
+    expect(report, "speech", 0, "ok", " on GPU 1: Stand-in 1");
     json_decref(report);
     report = with_standin("n_devices=2", "--quick --device gpu:2");
     assert_false(json_is_true(json_object_get(report, "works")));
