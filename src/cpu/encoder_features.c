@@ -1,7 +1,6 @@
 /* Features of the semantic branch, as transformers' SeamlessM4TFeatureExtractor computes them: 80 log-mel bins every
    10 ms, normalised over the recording, two rows a frame. In double, as there; kissfft is built for floats, so the
    transform is here. */
-#include <complex.h>
 #include <math.h>
 #include <string.h>
 
@@ -19,10 +18,14 @@ enum {
 
 static const double pi = 3.14159265358979323846;
 
+struct number {  // a complex one
+    double re, im;
+};
+
 struct tables {
     double window[WINDOW];
-    double complex turns[N_FFT / 2];  // exp(-2 pi i k / N_FFT)
-    int order[N_FFT];                 // index with its bits reversed
+    struct number turns[N_FFT / 2];  // exp(-2 pi i k / N_FFT)
+    int order[N_FFT];                // index with its bits reversed
     double mel[N_MELS][N_BINS];
 };
 
@@ -43,7 +46,8 @@ static void fill_mel(struct tables *t) {
 
 static void fill_tables(struct tables *t) {
     for (int i = 0; i < WINDOW; i++) t->window[i] = pow(0.5 - 0.5 * cos(2 * pi * i / (WINDOW - 1)), 0.85);
-    for (int k = 0; k < N_FFT / 2; k++) t->turns[k] = CMPLX(cos(2 * pi * k / N_FFT), -sin(2 * pi * k / N_FFT));
+    for (int k = 0; k < N_FFT / 2; k++)
+        t->turns[k] = (struct number){cos(2 * pi * k / N_FFT), -sin(2 * pi * k / N_FFT)};
     for (int i = 0; i < N_FFT; i++) {
         int r = 0;
         for (int b = 0; b < FFT_BITS; b++) r |= (i >> b & 1) << (FFT_BITS - 1 - b);
@@ -53,21 +57,20 @@ static void fill_tables(struct tables *t) {
 }
 
 /* Decimation in time; x is in bit-reversed order. */
-static void transform(const struct tables *t, double complex x[N_FFT]) {
+static void transform(const struct tables *t, struct number x[N_FFT]) {
     for (int half = 1; half < N_FFT; half *= 2)
         for (int at = 0; at < N_FFT; at += 2 * half)
             for (int k = 0; k < half; k++) {
-                double complex turn = t->turns[k * (N_FFT / 2 / half)], b = x[at + half + k], a = x[at + k];
-                b = CMPLX(creal(b) * creal(turn) - cimag(b) * cimag(turn),
-                          creal(b) * cimag(turn) + cimag(b) * creal(turn));
-                x[at + k] = a + b;
-                x[at + half + k] = a - b;
+                const struct number turn = t->turns[k * (N_FFT / 2 / half)], a = x[at + k], c = x[at + half + k];
+                const struct number b = {c.re * turn.re - c.im * turn.im, c.re * turn.im + c.im * turn.re};
+                x[at + k] = (struct number){a.re + b.re, a.im + b.im};
+                x[at + half + k] = (struct number){a.re - b.re, a.im - b.im};
             }
 }
 
 /* pcm[WINDOW] -> row[N_MELS] */
 static void log_mel(const struct tables *t, const float *pcm, float *row) {
-    double complex x[N_FFT];
+    struct number x[N_FFT];
     double samples[WINDOW], mean = 0, power[N_BINS];
     for (int i = 0; i < WINDOW; i++) mean += samples[i] = (double)pcm[i] * 32768;
     mean /= WINDOW;
@@ -75,11 +78,11 @@ static void log_mel(const struct tables *t, const float *pcm, float *row) {
     memset(x, 0, sizeof x);
     for (int i = 0; i < WINDOW; i++) {
         double before = i ? samples[i - 1] : samples[0];
-        x[t->order[i]] = (samples[i] - 0.97 * before) * t->window[i];
+        x[t->order[i]].re = (samples[i] - 0.97 * before) * t->window[i];
     }
     transform(t, x);
     for (int k = 0; k < N_BINS; k++) {
-        double re = (float)creal(x[k]), im = (float)cimag(x[k]);  // kept in single precision there
+        double re = (float)x[k].re, im = (float)x[k].im;  // kept in single precision there
         power[k] = re * re + im * im;
     }
     for (int m = 0; m < N_MELS; m++) {
