@@ -66,7 +66,7 @@ int command_dispatch(const char *title, const struct command *commands, size_t n
         {"kernels", 0, OPTION_TEXT, &(o).kernels, "SET", "auto, portable, avx2, avx512 or avx512vnni; default: auto", \
          0,         0},                                                                                               \
     {                                                                                                                 \
-        "device", 0, OPTION_TEXT, &(o).device, "NAME", "auto or cpu; default: auto", 0, 0                             \
+        "device", 0, OPTION_TEXT, &(o).device, "NAME", "auto, cpu, gpu or gpu:N; default: auto", 0, 0                             \
     }
 
 /* The options of sampling; `r`: utter_request. */
