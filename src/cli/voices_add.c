@@ -187,7 +187,7 @@ static const struct manual add_manual = {
 };
 
 static void warn(void *user, const char *sentence) {
-    fprintf(stderr, "%s: warning: %s\n", (const char *)user, sentence);
+    fprintf(stderr, "utter %s: warning: %s\n", (const char *)user, sentence);
 }
 
 static status find_place(struct addition *a) {
@@ -214,6 +214,7 @@ static status add(struct addition *a, const char *command) {
     TRY(check_language(a));
     TRY(find_encoder(a));
     clip_judge(&a->clip, a->sound.n_clipped, a->text.data, warn, (void *)command);
+    if (isatty(STDERR_FILENO)) fprintf(stderr, "utter %s: encoding %.1f s of speech ...\n", command, a->clip.seconds);
     TRY(clip_encode(&a->clip, a->encoder_path.data, &a->options, &a->codes, &a->n_codes, &a->codec));
     if (!a->out) {
         struct str folder = {0};
@@ -229,7 +230,7 @@ static status add(struct addition *a, const char *command) {
                                       .codes = a->codes,
                                       .n_codes = a->n_codes};
     TRY(voice_write(&voice, a->path.data));
-    fprintf(stderr, "%s: %s is in %s (%.1f s, %d codes)\n", command, a->name, a->path.data, a->clip.seconds,
+    fprintf(stderr, "utter %s: %s is in %s (%.1f s, %d codes)\n", command, a->name, a->path.data, a->clip.seconds,
             a->n_codes);
     return UTTER_OK;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "fixtures/encoder_rule.h"
 #include "fixtures/folder.h"
 #include "models/convert.h"
@@ -240,6 +241,33 @@ static void refuses_other_files(void **state) {
     assert_null(fopen(out, "rb"));
 }
 
+/* Bytes of the header changed at random: refused with a sentence, or still an encoder, never a crash. */
+static void survives_damaged_files(void **state) {
+    (void)state;
+    enum { N_DAMAGED = 400, HEADER = 16384 };  // the header is longer than this
+    struct file_map m;
+    int n_refused = 0;
+    uint32_t random = 1;
+    assert_ok(file_map_open(small_f16, &m));
+    uint8_t *data = aligned_alloc(64, (m.size + 63) / 64 * 64);
+    memcpy(data, m.data, m.size);
+    for (int i = 0; i < N_DAMAGED; i++) {
+        struct gguf *g;
+        struct codec_encoder *encoder;
+        random = random * 1664525 + 1013904223;
+        size_t at = 24 + (random >> 8) % (i % 2 ? HEADER : 700);  // metadata comes first
+        data[at] ^= (uint8_t)(1 << (random >> 5) % 8);
+        status s = gguf_open_memory(data, m.size, "damaged", &g);
+        if (s == UTTER_OK) s = codec_encoder_load(g, &encoder);
+        if (s == UTTER_OK) codec_encoder_free(encoder);
+        n_refused += s != UTTER_OK;
+        data[at] = ((const uint8_t *)m.data)[at];
+    }
+    assert_true(n_refused > N_DAMAGED / 2);
+    free(data);
+    file_map_close(&m);
+}
+
 /* Each tensor of the checkpoint left out in turn: the converter says which one is missing. */
 static void names_a_tensor_that_is_missing(void **state) {
     (void)state;
@@ -292,6 +320,7 @@ int main(void) {
         cmocka_unit_test(results_do_not_depend_on_threads),
         cmocka_unit_test(refuses_what_cannot_be_encoded),
         cmocka_unit_test(refuses_other_files),
+        cmocka_unit_test(survives_damaged_files),
         cmocka_unit_test(names_a_tensor_that_is_missing),
         cmocka_unit_test(takes_the_semantic_model_from_another_file),
     };
