@@ -123,7 +123,7 @@ struct group {
     const float *x;
     int64_t x_stride, n;
     int64_t n_tiles;
-    uint8_t *room;  // scratch
+    uint8_t *room;  // scratch; NULL for one token of floats, which is taken as it is
 };
 
 /* Tile i has tokens [n * i / n_tiles, n * (i + 1) / n_tiles). */
@@ -142,10 +142,10 @@ static struct tile_room tile_room(const struct group *g, int64_t i) {
 }
 
 static struct tile tile_at(const struct group *g, int64_t i) {
+    if (!g->room) return (struct tile){.n = 1, .f = g->x};
     const struct tile_room r = tile_room(g, i);
     const int n = (int)(tile_begin(g, i + 1) - tile_begin(g, i));
-    const bool as_it_is = format_is_float(g->format) && g->n == 1;
-    return (struct tile){n, as_it_is ? g->x : r.f, r.q, r.scale, r.start, r.sum};
+    return (struct tile){n, r.f, r.q, r.scale, r.start, r.sum};
 }
 
 static void prepare_tiles(void *argument, int thread, int n_threads) {
