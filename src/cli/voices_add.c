@@ -248,7 +248,8 @@ int voices_add(int argc, char **argv) {
          "the codec's encoder (GGUF); default: *encoder*.gguf beside the\ncodec, in the folder above the voices, or "
          "beside what was pulled",
          0, 0},
-        OPTION_CODEC(a.options),
+        {"codec", 0, OPTION_TEXT, &a.options.codec, "FILE",
+         "the codec that the voice is for: an encoder that is not its own\nis refused", 0, 0},
         {"output", 'o', OPTION_TEXT, &a.out, "FILE", "write the voice here; default: the folder of your voices", 0, 0},
         {"replace", 0, OPTION_FLAG, &a.replace, NULL, "overwrite a voice that is there", 0, 0},
         {"threads", 0, OPTION_INT, &a.options.n_threads, "N", "threads of the CPU; default: one for each core", 0,

@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "codec/encoder.h"
 #include "engine/engine.h"
+#include "models/store.h"
 
 enum { FRAME = CLONE_RATE_HZ / 50, MARGIN = CLONE_RATE_HZ / 10, MAX_NAME_BYTES = 128 };
 
@@ -128,6 +130,22 @@ void clip_judge(const struct clip *c, int64_t n_clipped, const char *transcript,
 
 /* ---- encoding ---- */
 
+/* Codes mean something to the codec alone that the encoder belongs to. */
+static status check_codec(const char *name, const struct codec_encoder *encoder) {
+    struct str path = {0}, ignored = {0};
+    struct codec *codec = NULL;
+    status s = store_resolve(name, &path, &ignored);
+    if (s == UTTER_OK) s = open_codec(str_text(&path), &codec);
+    if (s == UTTER_OK && (codec->config.n_codes != encoder->config.n_codes || strcasecmp(codec->name, encoder->name)))
+        s = fail(UTTER_INVALID, "%s is the encoder of %s with %d codes, and %s is %s with %d: give the codec's own",
+                 encoder->label, encoder->name, encoder->config.n_codes, codec->label, codec->name,
+                 codec->config.n_codes);
+    codec_free(codec);
+    str_free(&path);
+    str_free(&ignored);
+    return s;
+}
+
 status clip_encode(const struct clip *c, const char *encoder_path, const utter_options *options, int32_t **codes,
                    int *n_codes, char **codec) {
     struct gguf *g;
@@ -140,7 +158,8 @@ status clip_encode(const struct clip *c, const char *encoder_path, const utter_o
     TRY(codec_encoder_load(g, &encoder));
     utter_options on_cpu = *options;
     on_cpu.device = "cpu";
-    status s = open_device(&on_cpu, &silent, &device);
+    status s = options->codec ? check_codec(options->codec, encoder) : UTTER_OK;
+    if (s == UTTER_OK) s = open_device(&on_cpu, &silent, &device);
     if (s == UTTER_OK) s = device->ops->load_encoder(device, encoder);
     if (s == UTTER_OK) s = alloc_for(codes, (size_t)(c->n / encoder->config.hop) + 1, sizeof **codes, "a voice");
     if (s == UTTER_OK) s = device->ops->analyse(device, c->pcm, c->n, *codes, n_codes, NO_DEADLINE);

@@ -25,7 +25,8 @@ typedef void clip_warn_fn(void *user, const char *sentence);
 void clip_judge(const struct clip *c, int64_t n_clipped, const char *transcript, clip_warn_fn *warn, void *user);
 
 /* The codes of a clip by the encoder in the file `encoder`, computed on the CPU as options say (n_threads, kernels).
-   codes: new memory (free_aligned); codec: the name of the codec they are for, new memory (free). */
+   With options->codec an encoder that is not that codec's is refused. codes: new memory (free_aligned); codec: the name
+   of the codec they are for, new memory (free). */
 status clip_encode(const struct clip *c, const char *encoder, const utter_options *options, int32_t **codes,
                    int *n_codes, char **codec);
 

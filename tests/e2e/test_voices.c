@@ -131,6 +131,20 @@ static void finds_what_is_not_said(void **state) {
     assert_int_equal(run("rm data/utter/encoder.gguf")->code, 0);
 }
 
+static void an_encoder_goes_with_its_codec(void **state) {
+    (void)state;
+    char path[512];
+    snprintf(path, sizeof path, "%s/decoder.safetensors", run_folder());
+    assert_ok(fixture_codec_safetensors(false, path));
+    assert_int_equal(run("utter models convert decoder.safetensors decoder.gguf")->code, 0);
+    const char *add = "utter voices add me.wav --transcript Hello. --encoder encoder.gguf -o fits.json";
+    const struct result *r = run("%s --codec decoder.gguf", add);
+    if (r->code != 0) fail_msg("%s", r->err);
+    assert_int_equal(run("rm fits.json")->code, 0);
+    assert_refused(run("%s --codec encoder.gguf", add), 1, "not a codec");
+    assert_int_equal(file_size("fits.json"), -1);
+}
+
 static void says_what_is_missing(void **state) {
     (void)state;
     assert_refused(run("utter voices add me.wav --encoder encoder.gguf -o no.json < /dev/null"), 1, "me.txt");
@@ -165,6 +179,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_recording_becomes_a_voice),
         cmocka_unit_test(finds_what_is_not_said),
+        cmocka_unit_test(an_encoder_goes_with_its_codec),
         cmocka_unit_test(says_what_is_missing),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
