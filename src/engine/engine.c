@@ -68,7 +68,8 @@ static status find_codec_beside(const char *model, struct str *out) {
     DIR *d = opendir(slash ? (folder.len ? folder.data : "/") : ".");
     char best[256] = "";
     for (struct dirent *e; d && (e = readdir(d));)
-        if (starts_and_ends(e->d_name, "neucodec", ".gguf") && (!*best || strcmp(e->d_name, best) < 0))
+        if (starts_and_ends(e->d_name, "neucodec", ".gguf") && !strstr(e->d_name, "encoder") &&
+            (!*best || strcmp(e->d_name, best) < 0))
             strcpy(best, e->d_name);  // d_name has at most 255 bytes
     if (d) closedir(d);
     if (*best) str_printf(out, "%s%s%s", str_text(&folder), slash ? "/" : "", best);

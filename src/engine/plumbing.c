@@ -244,6 +244,10 @@ status plumb_codec_decode(const utter_options *options, const int32_t *codes, in
 
 // ---- what a file is ----
 
+static bool string_is(struct gguf_string s, const char *text) {
+    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
+}
+
 static json_t *describe_tensors(const struct gguf *g) {
     json_t *types = json_object();
     int64_t bytes = 0, weights = 0;
@@ -279,37 +283,53 @@ static json_t *describe_codec(const struct codec *codec) {
                      c->n_blocks, "heads", c->n_heads, "codes", c->n_codes, "tensors", describe_tensors(codec->file));
 }
 
-// The object for one file, by its architecture. path NULL: the built-in `codec` or backbone.
-static status describe_file(const char *path, bool builtin_codec, json_t **out) {
-    bool is_codec = builtin_codec;
-    if (path) {
-        struct gguf *g;
-        TRY(gguf_open(path, &g));
-        struct gguf_string arch;
-        is_codec = gguf_get_string(g, "general.architecture", &arch) && arch.len == strlen("neucodec") &&
-                   memcmp(arch.data, "neucodec", arch.len) == 0;
+static json_t *describe_encoder(const struct gguf *g) {
+    struct gguf_string name = {0};
+    gguf_get_string(g, "general.name", &name);
+    return json_pack("{s:s, s:s%, s:o}", "kind", "encoder", "name", name.data ? name.data : "", name.len, "tensors",
+                     describe_tensors(g));
+}
+
+// The object for one file, by its architecture. path NULL: the built-in backbone.
+static status describe_file(const char *path, json_t **out) {
+    struct gguf *g = NULL;
+    struct gguf_string arch = {0};
+    if (path) TRY(gguf_open(path, &g));
+    bool known = g && gguf_get_string(g, "general.architecture", &arch);
+    status s = UTTER_OK;
+    if (known && string_is(arch, "neucodec-encoder")) {
+        *out = describe_encoder(g);
         gguf_close(g);
-    }
-    if (is_codec) {
+    } else if (known && string_is(arch, "neucodec")) {
         struct codec *codec;
-        TRY(open_codec(path, &codec));
-        *out = describe_codec(codec);
-        codec_free(codec);
+        s = codec_load(g, &codec);  // takes the file over
+        if (s == UTTER_OK) *out = describe_codec(codec);
+        if (s == UTTER_OK) codec_free(codec);
     } else {
         struct backbone *backbone;
-        TRY(open_backbone(path, &backbone));
-        *out = describe_backbone(backbone);
-        backbone_free(backbone);
+        s = g ? backbone_load(g, &backbone) : open_backbone(NULL, &backbone);
+        if (s == UTTER_OK) *out = describe_backbone(backbone);
+        if (s == UTTER_OK) backbone_free(backbone);
     }
-    return *out ? UTTER_OK : fail(UTTER_INTERNAL, "%s cannot be described as JSON", path ? path : "the built-in model");
+    if (s == UTTER_OK && !*out)
+        s = fail(UTTER_INTERNAL, "%s cannot be described as JSON", path ? path : "the built-in model");
+    return s;
+}
+
+static status describe_builtin_codec(json_t **out) {
+    struct codec *codec;
+    TRY(open_codec(NULL, &codec));
+    *out = describe_codec(codec);
+    codec_free(codec);
+    return *out ? UTTER_OK : fail(UTTER_INTERNAL, "the built-in codec cannot be described as JSON");
 }
 
 status plumb_model_info(const char *path, struct str *json) {
     json_t *object = NULL;
-    status s = describe_file(path, false, &object);
+    status s = describe_file(path, &object);
     if (s == UTTER_OK && !path) {
         json_t *codec = NULL;
-        s = describe_file(NULL, true, &codec);
+        s = describe_builtin_codec(&codec);
         if (codec) json_object_set_new(object, "codec", codec);
     }
     char *text = s == UTTER_OK ? json_dumps(object, JSON_INDENT(2)) : NULL;

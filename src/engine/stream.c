@@ -220,7 +220,7 @@ static status survive(utter_stream *s, status result, bool *again) {
     *again = result == UTTER_DEVICE && s->runner->is_gpu;
     if (!*again) return result;
     runners_lose(&s->u->runners, s->runner, fail_message());
-    if (!s->u->runners.choice.cpu) return result; // the GPU was asked for
+    if (!s->u->runners.choice.cpu) return result;  // the GPU was asked for
     leave_slot(s);
     TRY(take_slot(s));
     return prefill_once(s);
