@@ -49,7 +49,7 @@ static const struct {
     {&kernels_portable, nothing},
 #if defined(__x86_64__)
     {&kernels_avx2, avx2_lacks},
-    {&kernels_avx512, avx512_lacks},
+    {&kernels_avx512bw, avx512_lacks},
     {&kernels_avx512vnni, avx512vnni_lacks},
 #endif
 };
@@ -62,13 +62,18 @@ const struct kernels *kernels_at(int i, const char **missing) {
     return sets[i].kernels;
 }
 
+/* "auto" (or NULL) is any set, "avx512" either of that family, VNNI where present. */
+static bool is_called(const struct kernels *k, const char *name) {
+    if (!name || !strcmp(name, "auto") || !strcmp(name, k->name)) return true;
+    return !strcmp(name, "avx512") && !strncmp(k->name, "avx512", 6);
+}
+
 status kernels_find(const char *name, const struct kernels **out) {
     *out = NULL;
-    const bool any = !name || !strcmp(name, "auto");
     const char *lacks = NULL;
     bool known = false;
     for (int i = N_SETS - 1; i >= 0; i--) {
-        if (!any && strcmp(name, sets[i].kernels->name)) continue;
+        if (!is_called(sets[i].kernels, name)) continue;
         known = true;
         lacks = sets[i].lacks();
         if (lacks) continue;

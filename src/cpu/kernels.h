@@ -9,9 +9,9 @@
      4 bits: byte b of word w holds columns 4w + b (low half) and 16 + 4w + b (high half) of the 32;
      8 bits: byte b of word w holds column 4w + b, with kernels.zero8 added.
    All of a panel is one stream in memory, aligned to cache lines: that is what the prefetchers like.
-   A small format's activations are rounded to 15 bits, 32 at a time with a scale each, and split into two 8-bit halves
-   (128 * high + low), so the sums inside a block are exact. One half alone, as is usual, is what most of the error of
-   a quantised model comes from; the other costs arithmetic but no memory traffic. */
+   A small format's activations are rounded to 15 bits, 32 at a time with a scale each, so the sums inside a block are
+   exact (the AVX sets split them into two 8-bit halves, 128 * high + low). With the usual 8 bits, they are where most
+   of the error of a quantised model comes from; the others cost arithmetic, but no memory traffic. */
 #ifndef UTTER_CPU_KERNELS_H
 #define UTTER_CPU_KERNELS_H
 
@@ -58,7 +58,7 @@ struct panels {
 struct tile {
     int n;                 // tokens
     const float *f;        // [cols][n]; float formats
-    const uint32_t *q;     // [cols / 32][high, low][8][n], four 8-bit integers each; small formats, as all below
+    const uint32_t *q;     // [cols / 32][16][n], in the set's own order; small formats, as all below
     const float *scale;    // [cols / 32][n]
     const int32_t *start;  // what a block's sum starts from so that the weights' zero falls out: [cols / 32][n], Q8H:
                            // [cols / 16][n]
@@ -126,7 +126,8 @@ static inline int64_t key_index(int lanes, int head_dim, int64_t at, int d) {
 /* Floats that attention.scores needs. */
 static inline int64_t attention_room(int lanes, int n_keys) { return TILE_QUERIES * round_up(n_keys, lanes); }
 
-/* The set called `name` ("auto" or NULL: the best one), or a sentence that says what this processor lacks. */
+/* The set called `name` ("auto" or NULL: the best one; "avx512": the better of the two), or a sentence that says what
+ * this processor lacks. */
 status kernels_find(const char *name, const struct kernels **out);
 
 /* Set i of those built in, from the plainest to the best; NULL beyond the last. *missing: what the processor lacks for
@@ -135,7 +136,7 @@ const struct kernels *kernels_at(int i, const char **missing);
 
 extern const struct kernels kernels_portable;
 #if defined(__x86_64__)
-extern const struct kernels kernels_avx2, kernels_avx512, kernels_avx512vnni;
+extern const struct kernels kernels_avx2, kernels_avx512bw, kernels_avx512vnni;
 #endif
 
 #endif

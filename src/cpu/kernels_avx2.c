@@ -8,6 +8,7 @@
 #define TILE_FLOAT 6
 #define TILE_SMALL 4
 #define ZERO8 0
+#define SECOND_HALF 4
 #define KERNELS kernels_avx2
 #define NAME "avx2"
 

@@ -6,15 +6,16 @@
 #define LANES 16
 #define TILE_FLOAT 14
 #define TILE_SMALL 8
+#define SECOND_HALF 4
 #if defined(__AVX512VNNI__)
 #define ZERO8 128
-#define BASE kernels_avx512
+#define BASE kernels_avx512bw
 #define KERNELS kernels_avx512vnni
 #define NAME "avx512vnni"
 #else
 #define ZERO8 0
-#define KERNELS kernels_avx512
-#define NAME "avx512"
+#define KERNELS kernels_avx512bw
+#define NAME "avx512bw"
 #endif
 
 typedef __m512 vf;

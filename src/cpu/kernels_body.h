@@ -1,16 +1,16 @@
 /* What all kernel sets have in common, written upon a few primitives that each set's file defines before it includes
-   this one:
+   this one.
 
-     LANES, TILE_FLOAT, TILE_SMALL, ZERO8, KERNELS, NAME
-     BASE                        if there is one: a set with the same lanes whose float products and attention are used
-     vf, vi                      vectors of LANES floats or 32-bit integers (GNU vector extensions: + - * work)
-     vf_set1, vi_set1, vf_load, vf_store, vf_fma(a, b, c) = a * b + c, vf_max, vf_sum, vf_max_of
-     vf_load_f16, vf_load_bf16, vf_store_f16
-     vf_round (to the nearest integer), vf_to_int, vf_from_int, vf_power2 (vi -> 2^i for -126..127)
-     dot_q4(n, words, x, sums)   one block: sums[t] += words [4][LANES] times x [high, low][8][n]
-     dot_q8(n, n_words, words, x, sums)   sums[t] += words [n_words][LANES] times the first n_words of x [high,
-   low][8][n] quantise(x, words, sums)    32 floats to words [high, low][8]; sums of the first 16 and the others; the
-   scale */
+   LANES, TILE_FLOAT, TILE_SMALL, ZERO8, KERNELS, NAME: as in struct kernels.
+   BASE, if there is one: a set with the same lanes whose float products and attention are used.
+   vf, vi: vectors of LANES floats or 32-bit integers (GNU vector extensions, so + - * work).
+   vf_set1, vi_set1, vf_load, vf_store, vf_max; vf_fma(a, b, c) is a * b + c; vf_sum and vf_max_of go across a vector.
+   vf_load_f16, vf_load_bf16, vf_store_f16.
+   vf_round is to the nearest integer; vf_to_int, vf_from_int; vf_power2 is 2^i for -126..127.
+   quantise(x, words, sums): 32 floats to 16 words, in an order of the set's own, of which word SECOND_HALF is the first
+   of the second 16 floats; the sums of the integers of both halves; returns the scale.
+   dot_q4(n, words, x, sums): sums[t] += the 32 columns of words [4][LANES] times x [16][n].
+   dot_q8(n, n_words, words, x, sums): the same for the 4 * n_words columns of words [n_words][LANES]. */
 #ifndef UTTER_CPU_KERNELS_BODY_H
 #define UTTER_CPU_KERNELS_BODY_H
 
@@ -93,7 +93,7 @@ INLINE void small_product(const int n, const enum format format, const struct pa
             for (int h = 0; h < 2; h++) {
                 vi dot[TILE_MAX];
                 UNROLL for (int t = 0; t < n; t++) dot[t] = vi_set1(x->start[(b * 2 + h) * n + t]);
-                dot_q8(n, 4, words + h * 4 * LANES * 4, q + h * 4 * n, dot);
+                dot_q8(n, 4, words + h * 4 * LANES * 4, q + h * SECOND_HALF * n, dot);
                 vf d = vf_load((const float *)scales + h * LANES);
                 UNROLL for (int t = 0; t < n; t++) sum[t] = vf_fma(vf_from_int(dot[t]) * d, vf_set1(scale[t]), sum[t]);
             }
@@ -135,14 +135,15 @@ INLINE void small_product(const int n, const enum format format, const struct pa
 #define ENTRY(FORMAT, N) [FORMAT][N] = FORMAT##_##N,
 
 #if TILE_FLOAT == 14
-#define FLOAT_TILES(DO, FORMAT)                                                                          \
-    DO(FORMAT, 1)                                                                                        \
-    DO(FORMAT, 2)                                                                                        \
-    DO(FORMAT, 3)                                                                                        \
-    DO(FORMAT, 4)                                                                                        \
-    DO(FORMAT, 5)                                                                                        \
-    DO(FORMAT, 6) DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) DO(FORMAT, 10) DO(FORMAT, 11) DO(FORMAT, 12) \
-        DO(FORMAT, 13) DO(FORMAT, 14)
+#define FLOAT_TILES(DO, FORMAT)                                                                           \
+    DO(FORMAT, 1)                                                                                         \
+    DO(FORMAT, 2)                                                                                         \
+    DO(FORMAT, 3)                                                                                         \
+    DO(FORMAT, 4)                                                                                         \
+    DO(FORMAT, 5)                                                                                         \
+    DO(FORMAT, 6)                                                                                         \
+    DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) DO(FORMAT, 10) DO(FORMAT, 11) DO(FORMAT, 12) DO(FORMAT, 13) \
+        DO(FORMAT, 14)
 #elif TILE_FLOAT == 6
 #define FLOAT_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6)
 #else

@@ -8,6 +8,7 @@
 #define TILE_FLOAT 4
 #define TILE_SMALL 4
 #define ZERO8 0
+#define SECOND_HALF 8
 #define KERNELS kernels_portable
 #define NAME "portable"
 
@@ -61,23 +62,51 @@ INLINE vi vf_to_int(vf x) { return __builtin_convertvector(x, vi); }
 INLINE vf vf_from_int(vi x) { return __builtin_convertvector(x, vf); }
 INLINE vf vf_power2(vi i) { return (vf)((i + 127) << 23); }
 
+/* Activations lie as 16-bit integers here, two to a word. They and the weights' bytes are multiplied as floats, which
+   every processor does side by side; with 4-bit weights no sum leaves the integers that floats hold. */
+INLINE void expand(const int n, int n_columns, const uint32_t *x, float *out) {
+    const int16_t *q = (const int16_t *)x;
+    for (int k = 0; k < n_columns; k += 2)
+        for (int t = 0; t < n; t++) {
+            out[k * n + t] = q[k * n + 2 * t];
+            out[(k + 1) * n + t] = q[k * n + 2 * t + 1];
+        }
+}
+
+/* Four columns, a byte each. */
+INLINE void add_word(const int n, vi w, const float *x, vf *sums) {
+    UNROLL for (int b = 0; b < 4; b++) {
+        const vf column = vf_from_int((vi)((vu)w << (24 - 8 * b)) >> 24);
+        UNROLL for (int t = 0; t < n; t++) sums[t] += column * vf_set1(x[b * n + t]);
+    }
+}
+
+INLINE vi load_words(const uint8_t *words, int i) {
+    vi w;
+    memcpy(&w, words + i * LANES * 4, sizeof w);
+    return w;
+}
+
 INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const uint32_t *x, vi *sums) {
-    const int8_t *w = (const int8_t *)words, *high = (const int8_t *)x, *low = high + 8 * n * 4;
-    for (int i = 0; i < n_words; i++)
-        for (int t = 0; t < n; t++)
-            for (int b = 0; b < 4; b++) {
-                const int v = high[(i * n + t) * 4 + b] * 128 + low[(i * n + t) * 4 + b];
-                for (int r = 0; r < LANES; r++) sums[t][r] += w[(i * LANES + r) * 4 + b] * v;
-            }
+    float columns[BLOCK * TILE_SMALL];
+    vf products[TILE_MAX];
+    expand(n, n_words * 4, x, columns);
+    UNROLL for (int t = 0; t < n; t++) products[t] = vf_set1(0);
+    UNROLL for (int i = 0; i < n_words; i++) add_word(n, load_words(words, i), columns + i * 4 * n, products);
+    UNROLL for (int t = 0; t < n; t++) sums[t] += vf_to_int(products[t]);
 }
 
 INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sums) {
-    uint8_t halves[2][4 * LANES * 4];
-    for (int i = 0; i < 4 * LANES * 4; i++) {
-        halves[0][i] = words[i] & 15;
-        halves[1][i] = words[i] >> 4;
+    float columns[BLOCK * TILE_SMALL];
+    vf products[TILE_MAX];
+    expand(n, BLOCK, x, columns);
+    UNROLL for (int t = 0; t < n; t++) products[t] = vf_set1(0);
+    UNROLL for (int i = 0; i < 4; i++) {
+        const vi w = load_words(words, i);
+        add_word(n, w & 0x0f0f0f0f, columns + i * 4 * n, products);
+        add_word(n, (w >> 4) & 0x0f0f0f0f, columns + (16 + i * 4) * n, products);
     }
-    dot_q8(n, 8, halves[0], x, sums);
+    UNROLL for (int t = 0; t < n; t++) sums[t] += vf_to_int(products[t]);
 }
 
 static float quantise(const float *x, uint32_t *words, int32_t *sums) {
@@ -90,16 +119,14 @@ static float quantise(const float *x, uint32_t *words, int32_t *sums) {
     float most;
     memcpy(&most, &bits, sizeof most);
     const float inverse = quantise_inverse(most);
-    int8_t halves[2][BLOCK] = {{0}};
+    int16_t q[BLOCK] = {0};
     sums[0] = sums[1] = 0;
     if (inverse > 0)
         for (int i = 0; i < BLOCK; i++) {
-            const int q = (int)(x[i] * inverse + 0x1.8p23f - 0x1.8p23f);
-            halves[0][i] = (int8_t)((q + 64) >> 7);
-            halves[1][i] = (int8_t)(q - halves[0][i] * 128);
-            sums[i / 16] += q;
+            q[i] = (int16_t)(x[i] * inverse + 0x1.8p23f - 0x1.8p23f);
+            sums[i / 16] += q[i];
         }
-    memcpy(words, halves, sizeof halves);
+    memcpy(words, q, sizeof q);
     return quantise_scale(most);
 }
 

@@ -46,6 +46,12 @@ static void choosing(void **unused) {
     assert_ptr_equal(k, best);
     assert_ok(kernels_find(NULL, &k));
     assert_ptr_equal(k, best);
+    if (!strncmp(best->name, "avx512", 6)) {
+        assert_ok(kernels_find("avx512", &k));
+        assert_ptr_equal(k, best);
+    } else {
+        assert_int_not_equal(kernels_find("avx512", &k), UTTER_OK);
+    }
     assert_int_equal(kernels_find("sse9", &k), UTTER_INVALID);
     assert_non_null(strstr(fail_message(), "sse9"));
     assert_non_null(strstr(fail_message(), "portable"));
