@@ -1,6 +1,6 @@
 """What the stages hand to one another: sentences, and utterances stored back to back.
 
-sentences   a text file (or .gz), one sentence a line: the text, a tab, its phonemes
+sentences   a text file (or .gz), one sentence a line: the text, a tab, its phonemes (or the text alone)
 NAME.npz    start [n+1], sentence [n], voice [n], voices: where each utterance lies, what it says, who says it
 NAME.bin    the utterances themselves: samples (24 kHz) or codes (50 a second), int16
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 class Sentence(NamedTuple):
     text: str
-    phonemes: str
+    phonemes: str = ""
 
 
 def read_sentences(path: Path, limit: int | None = None) -> list[Sentence]:
