@@ -1,5 +1,7 @@
 #include "cpu/cpu.h"
 
+#include <pthread.h>
+
 #include "base/memory.h"
 #include "base/str.h"
 #include "cpu/backbone.h"
@@ -10,6 +12,7 @@ struct cpu {
     struct device base;
     const struct kernels *kernels;
     struct pool *pool;
+    pthread_mutex_t pool_lock;      // the lanes share the pool
     struct cpu_backbone *backbone;  // NULL until loaded
     struct cpu_codec *codec;        // NULL until loaded
     struct cpu_encoder *encoder;    // NULL until loaded
@@ -59,24 +62,40 @@ static void reset(struct device *d, int slot) {
 
 static status prefill(struct device *d, int slot, const int32_t *tokens, int n, float *logits, int64_t deadline) {
     struct cpu *c = cpu_of(d);
-    return c->backbone ? cpu_backbone_prefill(c->backbone, slot, tokens, n, logits, deadline) : no_backbone();
+    if (!c->backbone) return no_backbone();
+    pthread_mutex_lock(&c->pool_lock);
+    status s = cpu_backbone_prefill(c->backbone, slot, tokens, n, logits, deadline);
+    pthread_mutex_unlock(&c->pool_lock);
+    return s;
 }
 
 static status generate(struct device *d, struct generation *generations, int n, int steps, int64_t deadline) {
     struct cpu *c = cpu_of(d);
-    return c->backbone ? cpu_backbone_generate(c->backbone, generations, n, steps, deadline) : no_backbone();
+    if (!c->backbone) return no_backbone();
+    pthread_mutex_lock(&c->pool_lock);
+    status s = cpu_backbone_generate(c->backbone, generations, n, steps, deadline);
+    pthread_mutex_unlock(&c->pool_lock);
+    return s;
 }
 
-static status synthesize(struct device *d, const int32_t *codes, int n, float *pcm, int64_t deadline) {
+static status synthesize(struct device *d, const struct synthesis *pieces, int n, int64_t deadline) {
     struct cpu *c = cpu_of(d);
     if (!c->codec) return fail(UTTER_INTERNAL, "the CPU device has no codec yet");
-    return cpu_codec_decode(c->codec, codes, n, pcm, deadline);
+    status s = UTTER_OK;
+    pthread_mutex_lock(&c->pool_lock);
+    for (int i = 0; i < n && s == UTTER_OK; i++)
+        s = cpu_codec_decode(c->codec, pieces[i].codes, pieces[i].n, pieces[i].pcm, deadline);
+    pthread_mutex_unlock(&c->pool_lock);
+    return s;
 }
 
 static status analyse(struct device *d, const float *pcm, int64_t n, int32_t *codes, int *n_codes, int64_t deadline) {
     struct cpu *c = cpu_of(d);
     if (!c->encoder) return fail(UTTER_INTERNAL, "the CPU device has no encoder yet");
-    return cpu_encoder_encode(c->encoder, pcm, n, codes, n_codes, deadline);
+    pthread_mutex_lock(&c->pool_lock);
+    status s = cpu_encoder_encode(c->encoder, pcm, n, codes, n_codes, deadline);
+    pthread_mutex_unlock(&c->pool_lock);
+    return s;
 }
 
 static const char *describe(const struct device *d) { return str_text(&((const struct cpu *)d)->description); }
@@ -87,6 +106,7 @@ static void close_cpu(struct device *d) {
     cpu_codec_free(c->codec);
     cpu_encoder_free(c->encoder);
     pool_free(c->pool);
+    pthread_mutex_destroy(&c->pool_lock);
     str_free(&c->description);
     free_aligned(c);
 }
@@ -111,6 +131,7 @@ status cpu_open(const struct cpu_options *options, const struct log *log, struct
     struct cpu *c;
     TRY(alloc_for(&c, 1, sizeof *c, "the CPU device"));
     c->base.ops = &ops;
+    pthread_mutex_init(&c->pool_lock, NULL);
     c->kernels = kernels;
     status s = pool_new(options->n_threads, &c->pool);
     if (s == UTTER_OK) s = describe_anew(c);

@@ -1,9 +1,13 @@
 /* The device contract: what the engine asks of whatever runs the two networks. One contract, an implementation each in
    cpu/ and gpu/, one parity test over the same fixtures.
 
-   A slot is one sequence with its cache. Calls on one device are made by one thread at a time (the engine holds a
-   lock); different devices are independent. Every call takes a deadline (clock_ns); a device that misses it returns
-   UTTER_DEADLINE. */
+   A slot is one sequence with its cache. A device has two lanes, the backbone's (reset, prefill, generate) and the
+   codec's (synthesize, analyse): a lane's calls are made by one thread at a time, the two lanes may be used at once.
+   Different devices are independent. Every call takes a deadline (clock_ns); a device that misses it returns
+   UTTER_DEADLINE.
+
+   On the CPU what a sequence gets does not depend on what else shares its call, on how its prompt was cut into prefill
+   calls, or on the number of threads: the same bits. A GPU may take other kernels for more sequences. */
 #ifndef UTTER_ENGINE_DEVICE_H
 #define UTTER_ENGINE_DEVICE_H
 
@@ -25,6 +29,13 @@ struct generation {
     bool ended;        // out: end_index came (it is the last of indices)
 };
 
+/* One piece of a synthesize call; each is decoded for itself. */
+struct synthesis {
+    const int32_t *codes;  // [n]
+    int n;
+    float *pcm;  // out [n * hop]
+};
+
 struct device_ops {
     /* The weights stay the caller's and must outlive the device. Once each. */
     status (*load_backbone)(struct device *d, const struct backbone *b, bool speech_only, int n_slots, int n_ctx);
@@ -38,8 +49,8 @@ struct device_ops {
     /* Up to `steps` tokens for each of generations[n], sampled on the device; stops a slot at its end token, or at the
        end of the context (then n < steps and not ended). */
     status (*generate)(struct device *d, struct generation *generations, int n, int steps, int64_t deadline);
-    /* codes[n] -> pcm[n * hop]. */
-    status (*synthesize)(struct device *d, const int32_t *codes, int n, float *pcm, int64_t deadline);
+    /* Codes of pieces[n] to samples. */
+    status (*synthesize)(struct device *d, const struct synthesis *pieces, int n, int64_t deadline);
 
     /* For cloning; NULL on devices that cannot. The weights stay the caller's, once. pcm[n] at 16 kHz ->
        codes[n / hop]. */

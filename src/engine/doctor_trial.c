@@ -91,7 +91,8 @@ status trial_run(const struct trial *t, struct device *device, int64_t deadline,
     TRY(alloc_for(&out->pcm, (size_t)out->n_pcm, sizeof *out->pcm, "the self-test"));
     status s = begin(t, device, deadline);
     if (s == UTTER_OK) s = generate(t, device, TRIAL_CODES, out->codes, &out->n, deadline);
-    if (s == UTTER_OK) s = device->ops->synthesize(device, t->frames, TRIAL_FRAMES, out->pcm, deadline);
+    if (s == UTTER_OK)
+        s = device->ops->synthesize(device, &(struct synthesis){t->frames, TRIAL_FRAMES, out->pcm}, 1, deadline);
     if (s != UTTER_OK) trial_result_free(out);
     return s;
 }
@@ -179,7 +180,7 @@ static status measure_codec(const struct trial *t, struct device *device, int64_
     status s = alloc_for(&pcm, (size_t)n * (size_t)t->codec->config.hop, sizeof *pcm, "the measurement");
     int64_t done = 0, since = clock_ns();
     while (s == UTTER_OK && (done == 0 || clock_ns() - since < MEASURE_NS)) {
-        s = device->ops->synthesize(device, codes, n, pcm, deadline);
+        s = device->ops->synthesize(device, &(struct synthesis){codes, n, pcm}, 1, deadline);
         done += n;
     }
     double seconds = (double)(clock_ns() - since) * 1e-9;

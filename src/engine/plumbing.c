@@ -193,7 +193,7 @@ static status decode_streaming(struct device *d, const struct codec *codec, cons
         if (n_window == 0) break;
         float *decoded;
         s = alloc_for(&decoded, (size_t)n_window * (size_t)codec->config.hop, sizeof *decoded, "a window");
-        if (s == UTTER_OK) s = d->ops->synthesize(d, window, n_window, decoded, NO_DEADLINE);
+        if (s == UTTER_OK) s = d->ops->synthesize(d, &(struct synthesis){window, n_window, decoded}, 1, NO_DEADLINE);
         if (s == UTTER_OK) s = windows_decoded(w, decoded, &ready, &n_ready);
         if (s == UTTER_OK && n_ready > 0) memcpy(pcm + *n_samples, ready, (size_t)n_ready * sizeof *pcm);
         *n_samples += n_ready;
@@ -228,7 +228,7 @@ status plumb_codec_decode(const utter_options *options, const int32_t *codes, in
     if (s == UTTER_OK && n > 0) {
         if (streaming)
             s = decode_streaming(device, codec, codes, n, n_reference, *pcm, n_samples);
-        else if ((s = device->ops->synthesize(device, codes, n, *pcm, NO_DEADLINE)) == UTTER_OK)
+        else if ((s = device->ops->synthesize(device, &(struct synthesis){codes, n, *pcm}, 1, NO_DEADLINE)) == UTTER_OK)
             *n_samples = (int64_t)n * codec->config.hop;
     }
     if (s == UTTER_OK) {

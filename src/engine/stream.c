@@ -249,7 +249,8 @@ static status generate(utter_stream *s, struct generation *g, int steps) {
 static status synthesize_once(utter_stream *s, const int32_t *codes, int n, float *pcm) {
     TRY(device_begin(s));
     int64_t since = clock_ns();
-    status result = s->runner->device->ops->synthesize(s->runner->device, codes, n, pcm, s->deadline);
+    status result =
+        s->runner->device->ops->synthesize(s->runner->device, &(struct synthesis){codes, n, pcm}, 1, s->deadline);
     device_end(s, since, &s->report.codec_s);
     return result;
 }

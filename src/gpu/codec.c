@@ -422,10 +422,8 @@ static status samples_job(void *context) {
     return gpu_wait(g, gpu_limit(g, STAGING_BYTES, 0), "copying sound back");
 }
 
-status gpu_synthesize(struct device *device, const int32_t *codes, int n, float *pcm, int64_t deadline) {
-    struct gpu *g = (struct gpu *)device;
+static status synthesize(struct gpu *g, const int32_t *codes, int n, float *pcm, int64_t deadline) {
     struct gpu_codec *d = g->codec;
-    if (!d) return fail(UTTER_INTERNAL, "no codec is loaded on the GPU");
     if (n < 1) return fail(UTTER_INVALID, "%d codes were given to the GPU's codec", n);
     if (n > MAX_FRAMES)
         return fail(UTTER_LIMIT, "%d codes at once are more than the %d that the GPU takes; decode them in parts", n,
@@ -451,5 +449,12 @@ status gpu_synthesize(struct device *device, const int32_t *codes, int n, float 
                         "GPU %d (%.100s) returned sound that holds no numbers; its memory or the driver "
                         "may be at fault",
                         g->options.index, g->info.name);
+    return UTTER_OK;
+}
+
+status gpu_synthesize(struct device *device, const struct synthesis *pieces, int n, int64_t deadline) {
+    struct gpu *g = (struct gpu *)device;
+    if (!g->codec) return fail(UTTER_INTERNAL, "no codec is loaded on the GPU");
+    for (int i = 0; i < n; i++) TRY(synthesize(g, pieces[i].codes, pieces[i].n, pieces[i].pcm, deadline));
     return UTTER_OK;
 }

@@ -14,13 +14,36 @@ static void release(void *context, bool lost);
 static const char *describe(const struct device *d);
 static void close_gpu(struct device *d);
 
+/* ---- one lane at a time ---- */
+
+static status prefill(struct device *d, int slot, const int32_t *tokens, int n, float *logits, int64_t deadline) {
+    pthread_mutex_lock(&((struct gpu *)d)->lanes);
+    status s = gpu_prefill(d, slot, tokens, n, logits, deadline);
+    pthread_mutex_unlock(&((struct gpu *)d)->lanes);
+    return s;
+}
+
+static status generate(struct device *d, struct generation *generations, int n, int steps, int64_t deadline) {
+    pthread_mutex_lock(&((struct gpu *)d)->lanes);
+    status s = gpu_generate(d, generations, n, steps, deadline);
+    pthread_mutex_unlock(&((struct gpu *)d)->lanes);
+    return s;
+}
+
+static status synthesize(struct device *d, const struct synthesis *pieces, int n, int64_t deadline) {
+    pthread_mutex_lock(&((struct gpu *)d)->lanes);
+    status s = gpu_synthesize(d, pieces, n, deadline);
+    pthread_mutex_unlock(&((struct gpu *)d)->lanes);
+    return s;
+}
+
 static const struct device_ops ops = {
     .load_backbone = gpu_load_backbone,
     .load_codec = gpu_load_codec,
     .reset = gpu_reset,
-    .prefill = gpu_prefill,
-    .generate = gpu_generate,
-    .synthesize = gpu_synthesize,
+    .prefill = prefill,
+    .generate = generate,
+    .synthesize = synthesize,
     .describe = describe,
     .close = close_gpu,
 };
@@ -40,8 +63,10 @@ status gpu_open(const struct gpu_options *options, const struct log *log, struct
     if (g->options.patience_ns <= 0) g->options.patience_ns = 10 * (int64_t)1000000000;
     if (g->options.chunk_bytes == 0) g->options.chunk_bytes = 32 << 20;
     if (log) g->log = *log;
+    pthread_mutex_init(&g->lanes, NULL);
     status s = worker_start(g, release, &g->worker);
     if (s != UTTER_OK) {
+        pthread_mutex_destroy(&g->lanes);
         free(g);
         return s;
     }
@@ -115,6 +140,7 @@ static void release(void *context, bool lost) {
         if (g->stream) g->driver.stream_destroy(g->stream);
         g->driver.context_release(g->info.device);
     }
+    pthread_mutex_destroy(&g->lanes);
     free(g);
 }
 

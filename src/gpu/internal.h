@@ -2,6 +2,8 @@
 #ifndef UTTER_GPU_INTERNAL_H
 #define UTTER_GPU_INTERNAL_H
 
+#include <pthread.h>
+
 #include "base/clock.h"
 #include "gpu/driver.h"
 #include "gpu/gpu.h"
@@ -58,7 +60,8 @@ struct gpu {
     struct gpu_options options;
     struct log log;
     struct worker *worker;
-    job_fn *job;  // in hand
+    pthread_mutex_t lanes;  // both lanes' calls use the job, the staging and the stream
+    job_fn *job;            // in hand
     int64_t job_limit;
 
     struct driver driver;
@@ -144,7 +147,7 @@ void gpu_sequence_of_sampler(const struct sampler *s, struct sequence *out);
 void gpu_sampler_of_sequence(const struct sequence *s, struct sampler *out);
 
 status gpu_load_codec(struct device *d, const struct codec *c);
-status gpu_synthesize(struct device *d, const int32_t *codes, int n, float *pcm, int64_t deadline);
+status gpu_synthesize(struct device *d, const struct synthesis *pieces, int n, int64_t deadline);
 void gpu_free_codec(struct gpu *g);  // job
 
 /* Device memory taken by what is loaded. */

@@ -194,7 +194,7 @@ int main(void) {
     for (int i = 0; i < DEPTH; i++) tokens[i] = (int32_t)(random_u32() % 65536);
     for (int i = 0; i < 4; i++) {
         start = clock_ns();
-        must(d->ops->synthesize(d, tokens, windows[i], pcm, NO_DEADLINE), "synthesize");
+        must(d->ops->synthesize(d, &(struct synthesis){tokens, windows[i], pcm}, 1, NO_DEADLINE), "synthesize");
         printf("codec, %d frames: %.2f ms\n", windows[i], ms_since(start));
     }
     d->ops->close(d);

@@ -39,7 +39,7 @@ static void compare(struct device *d, const struct codec *c, int length, double 
     assert_int_equal(expected.n, n);
     float *pcm = calloc(n, sizeof *pcm);
     assert_non_null(pcm);
-    assert_ok(d->ops->synthesize(d, codes.data, length, pcm, NO_DEADLINE));
+    assert_ok(d->ops->synthesize(d, &(struct synthesis){codes.data, length, pcm}, 1, NO_DEADLINE));
     double signal = 0, noise = 0;
     *largest = 0;
     for (size_t i = 0; i < n; i++) {
@@ -94,12 +94,13 @@ static void bad_codes(void **unused) {
     struct device *d = rig_open();
     float pcm[2 * 480];
     int32_t codes[] = {0, 65536};
-    assert_int_equal(d->ops->synthesize(d, codes, 1, pcm, NO_DEADLINE), UTTER_INTERNAL);  // nothing loaded
+    assert_int_equal(d->ops->synthesize(d, &(struct synthesis){codes, 1, pcm}, 1, NO_DEADLINE),
+                     UTTER_INTERNAL);  // nothing loaded
     assert_ok(d->ops->load_codec(d, c));
-    assert_int_equal(d->ops->synthesize(d, codes, 2, pcm, NO_DEADLINE), UTTER_INVALID);
+    assert_int_equal(d->ops->synthesize(d, &(struct synthesis){codes, 2, pcm}, 1, NO_DEADLINE), UTTER_INVALID);
     codes[1] = -1;
-    assert_int_equal(d->ops->synthesize(d, codes, 2, pcm, NO_DEADLINE), UTTER_INVALID);
-    assert_int_equal(d->ops->synthesize(d, codes, 0, pcm, NO_DEADLINE), UTTER_INVALID);
+    assert_int_equal(d->ops->synthesize(d, &(struct synthesis){codes, 2, pcm}, 1, NO_DEADLINE), UTTER_INVALID);
+    assert_int_equal(d->ops->synthesize(d, &(struct synthesis){codes, 0, pcm}, 1, NO_DEADLINE), UTTER_INVALID);
     rig_close(d);
     codec_free(c);
 }

@@ -190,10 +190,10 @@ static void too_little_memory(void **unused) {
     float *pcm = calloc((size_t)LONG * 480, sizeof *pcm);
     assert_non_null(codes);
     assert_non_null(pcm);
-    assert_int_equal(d->ops->synthesize(d, codes, LONG, pcm, NO_DEADLINE), UTTER_MEMORY);
+    assert_int_equal(d->ops->synthesize(d, &(struct synthesis){codes, LONG, pcm}, 1, NO_DEADLINE), UTTER_MEMORY);
     sentence_holds("not enough memory for the codec's work");
-    assert_ok(d->ops->synthesize(d, codes, 2, pcm, NO_DEADLINE));
-    assert_int_equal(d->ops->synthesize(d, codes, 70000, pcm, NO_DEADLINE), UTTER_LIMIT);
+    assert_ok(d->ops->synthesize(d, &(struct synthesis){codes, 2, pcm}, 1, NO_DEADLINE));
+    assert_int_equal(d->ops->synthesize(d, &(struct synthesis){codes, 70000, pcm}, 1, NO_DEADLINE), UTTER_LIMIT);
     free(codes);
     free(pcm);
 
@@ -256,7 +256,7 @@ static void stays_lost(struct bench *t) {
     assert_int_equal(d->ops->prefill(d, 1, tokens, 1, NULL, NO_DEADLINE), UTTER_DEVICE);
     assert_string_equal(fail_message(), reason);
     assert_int_equal(d->ops->generate(d, &t->generation, 1, 1, NO_DEADLINE), UTTER_DEVICE);
-    assert_int_equal(d->ops->synthesize(d, codes, 1, pcm, NO_DEADLINE), UTTER_DEVICE);
+    assert_int_equal(d->ops->synthesize(d, &(struct synthesis){codes, 1, pcm}, 1, NO_DEADLINE), UTTER_DEVICE);
     assert_string_equal(fail_message(), reason);
     assert_int_equal(t->standin->n_launches, launches);
 }
@@ -308,7 +308,8 @@ static void never_done(void **unused) {
     begin(&t, 3 * second / 2);
     t.standin->never_ready = true;
     float pcm[480];
-    assert_int_equal(t.device->ops->synthesize(t.device, (int32_t[]){3}, 1, pcm, NO_DEADLINE), UTTER_DEVICE);
+    assert_int_equal(t.device->ops->synthesize(t.device, &(struct synthesis){(int32_t[]){3}, 1, pcm}, 1, NO_DEADLINE),
+                     UTTER_DEVICE);
     sentence_holds("turning codes into sound: no answer for ");
     stays_lost(&t);
     end(&t);
@@ -372,7 +373,7 @@ static void wrong_results(void **unused) {
     struct device *d = t.device;
     t.standin->wrong_results = true;
     float pcm[480];
-    assert_int_equal(d->ops->synthesize(d, (int32_t[]){3}, 1, pcm, NO_DEADLINE), UTTER_DEVICE);
+    assert_int_equal(d->ops->synthesize(d, &(struct synthesis){(int32_t[]){3}, 1, pcm}, 1, NO_DEADLINE), UTTER_DEVICE);
     sentence_holds("sound that holds no numbers");
     assert_int_equal(d->ops->generate(d, &t.generation, 1, 4, NO_DEADLINE), UTTER_DEVICE);
     sentence_holds("tokens that cannot be right");

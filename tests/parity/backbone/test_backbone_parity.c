@@ -352,7 +352,8 @@ static void opening(void **unused) {
     assert_ok(cpu_open(&(struct cpu_options){1, "portable"}, &(struct log){0}, &d));
     assert_string_equal(d->ops->describe(d), "CPU (portable kernels, 1 thread)");
     assert_int_equal(d->ops->prefill(d, 0, (int32_t[]){1}, 1, NULL, NO_DEADLINE), UTTER_INTERNAL);
-    assert_int_equal(d->ops->synthesize(d, (int32_t[]){1}, 1, NULL, NO_DEADLINE), UTTER_INTERNAL);
+    assert_int_equal(d->ops->synthesize(d, &(struct synthesis){(int32_t[]){1}, 1, NULL}, 1, NO_DEADLINE),
+                     UTTER_INTERNAL);
     d->ops->close(d);
 }
 

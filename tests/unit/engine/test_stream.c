@@ -80,10 +80,12 @@ static status scripted_generate(struct device *d, struct generation *g, int n, i
     return UTTER_OK;
 }
 
-static status scripted_synthesize(struct device *d, const int32_t *codes, int n, float *pcm, int64_t deadline) {
-    (void)codes, (void)deadline;
+static status scripted_synthesize(struct device *d, const struct synthesis *pieces, int n, int64_t deadline) {
+    (void)deadline;
     struct scripted *s = self(d);
-    int64_t n_pcm = (int64_t)n * s->codec->config.hop;
+    assert_int_equal(n, 1);
+    float *pcm = pieces->pcm;
+    int64_t n_pcm = (int64_t)pieces->n * s->codec->config.hop;
     enum plan plan = plan_now(s);
     if (plan == PLAN_LOST && s->calls_left-- <= 0) return fail(UTTER_DEVICE, "GPU 0 fell off its bus");
     for (int64_t i = 0; i < n_pcm; i++) pcm[i] = plan == PLAN_SILENT ? 0 : 0.1f * sinf((float)i * 0.03f);
