@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/nearest.h"
 #include "base/str.h"
 
 enum option_kind {
@@ -31,8 +32,5 @@ status options_parse(const struct option *options, size_t n, int argc, char **ar
 
 /* Appends what --help says about options[n], one or more lines each. */
 void options_describe(const struct option *options, size_t n, struct str *out);
-
-/* The one of names[n] that `word` was most likely meant to be; NULL if none is near. */
-const char *nearest_name(const char *word, const char *const *names, size_t n);
 
 #endif
