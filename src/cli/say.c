@@ -100,11 +100,34 @@ static status choose_voice(struct say *say) {
     return UTTER_OK;
 }
 
+static bool has_voice(const utter *u, const char *name) {
+    for (int i = 0; i < utter_voice_count(u); i++) {
+        utter_voice v;
+        if (utter_voice_get(u, i, &v) == UTTER_OK && strcmp(v.name, name) == 0) return true;
+    }
+    return false;
+}
+
+// Nobody named a model, and the voice asked for is the built-in one's.
+static status open_for_voice(struct say *say) {
+    if (say->options.model || say->options.codec || say->voice_file || !say->request.voice) return UTTER_OK;
+    if (has_voice(say->u, say->request.voice)) return UTTER_OK;
+    utter_options options = say->options;
+    options.model = "built-in";
+    utter *built_in;
+    TRY(utter_open(&options, &built_in));
+    utter *other = has_voice(built_in, say->request.voice) ? say->u : built_in;
+    if (other == say->u) say->u = built_in;
+    utter_close(other);
+    return UTTER_OK;
+}
+
 static status open_engine(struct say *say) {
     say->options.n_streams = 1;
     say->options.log = log_sentence;
     say->options.log_user = say;
     TRY(utter_open(&say->options, &say->u));
+    TRY(open_for_voice(say));
     say->rate_hz = utter_sample_rate(say->u);
     if (say->verbose) fprintf(stderr, "utter say: %s\n", utter_describe(say->u));
     return choose_voice(say);

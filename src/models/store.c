@@ -161,6 +161,11 @@ static int is_model(const struct dirent *e) {
 }
 
 status store_list(const struct store *s, struct store_model **out, int *n) {
+    return store_list_telling(s, NULL, NULL, out, n);
+}
+
+status store_list_telling(const struct store *s, store_damaged_fn *damaged_one, void *user, struct store_model **out,
+                          int *n) {
     *out = NULL;
     *n = 0;
     struct str folder = {0};
@@ -174,7 +179,11 @@ status store_list(const struct store *s, struct store_model **out, int *n) {
     if (found > 0 && !(*out = calloc((size_t)found, sizeof **out)))
         is = fail_memory(sizeof **out, "the list of models");
     for (int i = 0; i < found; i++) {
-        if (*out && read_model(s, entries[i]->d_name, &(*out)[*n]) == UTTER_OK) ++*n;
+        status one = *out ? read_model(s, entries[i]->d_name, &(*out)[*n]) : UTTER_MEMORY;
+        if (one == UTTER_OK)
+            ++*n;
+        else if (*out && damaged_one)
+            damaged_one(user, entries[i]->d_name, fail_message());
         free(entries[i]);
     }
     free(entries);

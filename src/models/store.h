@@ -48,6 +48,9 @@ void store_model_free(struct store_model *m);
 
 /* All that can be read, by name; *out: [*n], free each and the list (store_list_free). */
 status store_list(const struct store *s, struct store_model **out, int *n);
+/* The same; `damaged` is told of every folder that holds no whole model, with the sentence that says why. */
+typedef void store_damaged_fn(void *user, const char *name, const char *sentence);
+status store_list_telling(const struct store *s, store_damaged_fn *damaged, void *user, struct store_model **out, int *n);
 void store_list_free(struct store_model *list, int n);
 
 /* ROOT/models/NAME and then "/" `below`, unless that is NULL. */
