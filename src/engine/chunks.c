@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "text/normalize.h"
 #include "text/phonemes.h"
 #include "text/sentences.h"
@@ -50,16 +51,23 @@ static status prepare(const struct chunks *c, const char *text, size_t len, stru
     struct str spoken = {0};
     str_clear(out);
     status s = UTTER_OK;
+    int64_t began = clock_ns();
+    size_t n_written = len;
     if (!c->raw) {
         s = normalize_sentence(c->language, text, len, &spoken);
         if (s == UTTER_OK) s = str_status(&spoken);
         text = str_text(&spoken);
         len = spoken.len;
     }
+    int64_t written = clock_ns();
     if (s == UTTER_OK && text_is_speakable(text, len))
         s = c->backbone->input_format == INPUT_PHONEMES ? phonemize(c->language, text, len, out)
                                                         : prompt_prepare_bpe(text, len, out);
     if (s == UTTER_OK) s = str_status(out);
+    if (c->stage) {
+        c->stage(c->stage_user, "text", began, written, (int)n_written);
+        c->stage(c->stage_user, "phonemes", written, clock_ns(), (int)out->len);
+    }
     if (s == UTTER_OK && !text_is_speakable(str_text(out), out->len))
         str_clear(out);  // marks alone make noise, not speech
     str_free(&spoken);
@@ -110,6 +118,7 @@ static status fill_pending(struct chunks *c) {
             c->sentence_end = 0;
         }
         if (end < whole || c->at < end) c->at = end;
+        c->pending_begin = begin;
         c->pending_end = end;
         c->pending_paragraph_end = paragraph_end;
     }
@@ -140,6 +149,7 @@ status chunks_next(struct chunks *c, struct chunk *chunk) {
         }
         chunk->expected = expected;
         chunk->n_sentences++;
+        if (before == 0) chunk->text_begin = c->pending_begin;
         chunk->text_end = c->pending_end;
         chunk->paragraph_end = c->pending_paragraph_end;
         str_clear(&c->pending);

@@ -57,6 +57,8 @@ struct device_ops {
     status (*load_encoder)(struct device *d, const struct codec_encoder *e);
     status (*analyse)(struct device *d, const float *pcm, int64_t n, int32_t *codes, int *n_codes, int64_t deadline);
 
+    /* Bytes of its memory that is taken by what is loaded. From any thread. */
+    int64_t (*n_bytes)(const struct device *d);
     /* One line: what it is, which kernels, how much memory. Lives as long as the device. */
     const char *(*describe)(const struct device *d);
     void (*close)(struct device *d);

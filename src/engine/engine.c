@@ -7,7 +7,7 @@
 #include "base/str.h"
 #include "cpu/cpu.h"
 #include "engine/builtin.h"
-#include "engine/voice_folder.h"
+#include "engine/choose.h"
 #include "gpu/gpu.h"
 #include "models/store.h"
 
@@ -86,7 +86,7 @@ static status find_codec_beside(const char *model, struct str *out) {
 static status find_networks(const utter_options *options, struct str *model, struct str *codec) {
     struct str ignored = {0};
     status s = UTTER_OK;
-    if (options->model) s = store_resolve(options->model, model, codec);
+    if (options->model && strcmp(options->model, BUILT_IN_NAME) != 0) s = store_resolve(options->model, model, codec);
     if (s == UTTER_OK && options->codec) {
         str_clear(codec);
         s = store_resolve(options->codec, codec, &ignored);
@@ -106,50 +106,6 @@ static status load_networks(const struct str *model, const struct str *codec, ut
     if (u->backbone->n_codes == u->codec->config.n_codes) return UTTER_OK;
     return fail(UTTER_FORMAT, "%s writes %d speech codes and %s reads %d; take the codec that the model was made for",
                 u->backbone->label, u->backbone->n_codes, u->codec->label, u->codec->config.n_codes);
-}
-
-static int is_voice_file(const struct dirent *e) {
-    static const char *const endings[] = {".json", ".pt", ".npy"};
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
-        if (e->d_name[0] != '.' && starts_and_ends(e->d_name, "", endings[i])) return 1;
-    return 0;
-}
-
-// Every voice in a folder, by name. One that cannot be used is left out and said so at `level`; no folder is no voices.
-static status add_voices_of(utter *u, const char *folder, utter_log_level level) {
-    struct dirent **entries;
-    int n = scandir(folder, &entries, is_voice_file, alphasort);
-    struct str path = {0};
-    for (int i = 0; i < n; i++) {
-        str_clear(&path);
-        str_printf(&path, "%s/%s", folder, entries[i]->d_name);
-        if (voice_list_add_file(&u->voices, str_text(&path), u->backbone, u->codec) != UTTER_OK)
-            log_say(&u->log, level, "%s (left out)", fail_message());
-        free(entries[i]);
-    }
-    if (n >= 0) free(entries);
-    status s = str_status(&path);
-    str_free(&path);
-    return s;
-}
-
-// The voices that the model carries, those that were fetched with it, and those of the user that speak its codes.
-static status load_voices(const struct str *model, utter *u) {
-    TRY(voice_list_add_own(&u->voices, u->backbone, u->codec));
-    struct str folder = {0};
-    status s = UTTER_OK;
-    if (model->len > 0) {
-        const char *slash = strrchr(model->data, '/');
-        if (slash) str_append(&folder, model->data, (size_t)(slash - model->data) + 1);
-        str_puts(&folder, "voices");
-        s = str_status(&folder);
-        if (s == UTTER_OK) s = add_voices_of(u, folder.data, UTTER_LOG_WARNING);
-    }
-    str_clear(&folder);
-    if (s == UTTER_OK && voices_folder(&folder) == UTTER_OK && folder.len > 0)
-        s = add_voices_of(u, folder.data, UTTER_LOG_DEBUG);
-    str_free(&folder);
-    return s;
 }
 
 // `*out` from the file's metadata where it has the key, in [0, high].
@@ -207,15 +163,19 @@ static status describe(utter *u) {
 
 utter_status utter_open(const utter_options *options, utter **out) {
     *out = NULL;
+    if (!options->model && !options->codec) {
+        TRY(open_installed(options, out));
+        if (*out) return UTTER_OK;
+    }
     utter *u = calloc(1, sizeof *u);
     if (!u) return fail_memory(sizeof *u, "an engine");
     u->log = (struct log){options->log, options->log_user};
-    pthread_rwlock_init(&u->voices_lock, NULL);
+    engine_voices_init(&u->voices);
     struct str model = {0}, codec = {0};
     status s = find_networks(options, &model, &codec);
     if (s == UTTER_OK) s = load_networks(&model, &codec, u);
     if (s == UTTER_OK) s = load_hints(u);
-    if (s == UTTER_OK) s = load_voices(&model, u);
+    if (s == UTTER_OK) s = engine_voices_open(u, path_or_builtin(&model));
     str_free(&model);
     str_free(&codec);
     if (s == UTTER_OK) s = load_devices(options, u);
@@ -232,10 +192,9 @@ void utter_close(utter *u) {
     if (!u) return;
     runners_close(&u->runners);
     free(u->runners.kernels);
-    voice_list_free(&u->voices);
+    engine_voices_free(&u->voices);
     codec_free(u->codec);
     backbone_free(u->backbone);
-    pthread_rwlock_destroy(&u->voices_lock);
     free(u->description);
     free(u);
 }
@@ -243,31 +202,8 @@ void utter_close(utter *u) {
 int utter_sample_rate(const utter *u) { return u->codec->config.sample_rate; }
 const char *utter_describe(const utter *u) { return u->description; }
 
-// ---- voices ----
-
-// Readers take the lock too; the list is const to them all the same.
-static pthread_rwlock_t *voices_lock(const utter *u) { return (pthread_rwlock_t *)&u->voices_lock; }
-
-int utter_voice_count(const utter *u) {
-    pthread_rwlock_rdlock(voices_lock(u));
-    int n = u->voices.n;
-    pthread_rwlock_unlock(voices_lock(u));
-    return n;
-}
-
-utter_status utter_voice_get(const utter *u, int i, utter_voice *out) {
-    *out = (utter_voice){0};
-    pthread_rwlock_rdlock(voices_lock(u));
-    const struct voice *v = i >= 0 && i < u->voices.n ? u->voices.voices[i] : NULL;
-    pthread_rwlock_unlock(voices_lock(u));
-    if (!v) return fail(UTTER_INVALID, "there is no voice %d", i);
-    *out = (utter_voice){.name = v->name, .language = v->language, .note = v->note};
+utter_status utter_state_get(utter *u, utter_state *out) {
+    *out = (utter_state){.n_tokens = u->n_tokens, .n_retries = u->n_retries};
+    runners_state(&u->runners, out);
     return UTTER_OK;
-}
-
-utter_status utter_voice_load(utter *u, const char *path) {
-    pthread_rwlock_wrlock(&u->voices_lock);
-    status s = voice_list_add_file(&u->voices, path, u->backbone, u->codec);
-    pthread_rwlock_unlock(&u->voices_lock);
-    return s;
 }

@@ -1,5 +1,6 @@
 #include "engine/runners.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,8 +122,27 @@ void runners_lose(struct runners *r, struct runner *lost, const char *why) {
     pthread_mutex_lock(&r->lock);
     if (r->gpu == lost) {  // the first stream that noticed tells
         r->gpu = NULL;
+        r->n_gpu_losses++;
         r->gpu_again = clock_ns() + COOL_DOWN_NS;
         log_say(&r->log, UTTER_LOG_WARNING, "%s%s", why, r->choice.cpu ? " (going on on the CPU)" : "");
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+void runners_state(struct runners *r, utter_state *out) {
+    pthread_mutex_lock(&r->lock);
+    struct runner *now = r->gpu ? r->gpu : r->cpu;
+    out->gpu_lost = r->choice.gpu && !r->gpu && r->gpu_again > 0;
+    out->n_gpu_losses = r->n_gpu_losses;
+    if (now) {
+        out->is_gpu = now->is_gpu;
+        snprintf(out->device, sizeof out->device, "%s", now->device->ops->describe(now->device));
+        pthread_mutex_lock(&now->slots.lock);
+        out->n_places = now->slots.n_permits;
+        for (int i = 0; i < now->slots.n_permits; i++) out->n_active += now->slots.busy[i];
+        out->n_waiting = fair_n_waiting(&now->slots);
+        pthread_mutex_unlock(&now->slots.lock);
+        if (now->device->ops->n_bytes) out->device_bytes = now->device->ops->n_bytes(now->device);
     }
     pthread_mutex_unlock(&r->lock);
 }

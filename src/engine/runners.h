@@ -36,7 +36,8 @@ struct runners {
     pthread_mutex_t lock;      // over all below
     struct runner *all;        // every one ever opened, newest first; closed at the end, since streams may hold them
     struct runner *gpu, *cpu;  // those in use; NULL: not open
-    int64_t gpu_again;         // clock_ns() from which a lost GPU is tried again
+    int n_gpu_losses;
+    int64_t gpu_again;  // clock_ns() from which a lost GPU is tried again
 };
 
 /* Opens the device that streams will run on first. Strings and networks are the caller's and must outlive it; call
@@ -49,6 +50,9 @@ status runners_pick(struct runners *r, struct runner **out);
 
 /* A call on `lost` gave UTTER_DEVICE, for the reason `why`. */
 void runners_lose(struct runners *r, struct runner *lost, const char *why);
+
+/* What of utter_state is the devices'. */
+void runners_state(struct runners *r, utter_state *out);
 
 /* The device that utter_describe names. */
 const struct device *runners_first(const struct runners *r);

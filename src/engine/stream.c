@@ -4,6 +4,7 @@
    nobody else's. A chunk of text is spoken in attempts: prefill the prompt, generate codes in batches, decode them in
    windows (streaming) or at once. The guard watches; an attempt that comes out as garbage is made again with the next
    seed as long as none of its sound has been handed out. */
+#include <ctype.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -26,6 +27,12 @@ enum {
 #define SLOT_WAIT_NS ((int64_t)60 * 1000000000)  // for streams that hold a slot and are not read
 #define SENTENCE_PAUSE_S 0.15
 #define PARAGRAPH_PAUSE_S 0.5
+
+/* A chunk whose sound is made. */
+struct spoken {
+    char *text;
+    int64_t first, n;
+};
 
 struct utter_stream {
     utter *u;
@@ -56,13 +63,19 @@ struct utter_stream {
 
     float *ready;  // [n_ready] samples to hand out, from `at` on
     int64_t n_ready, at, ready_cap;
-    bool paused_before;  // some chunk has been spoken: the next is preceded by a pause
+    int64_t n_made;         // samples put there so far
+    struct spoken *spoken;  // [n_spoken]
+    int n_spoken;
+    int64_t piece_first;  // where the sound of the running attempt begins
+    bool paused_before;   // some chunk has been spoken: the next is preceded by a pause
     bool paragraph_before;
     bool done;
 
     status failed;  // and stays so
     char *failed_message;
     int64_t started;
+    utter_trace_fn *trace;
+    void *trace_user;
     utter_report report;
 };
 
@@ -74,6 +87,20 @@ utter_request utter_request_default(void) {
         .min_p = -1,
         .retries = -1,
     };
+}
+
+// ---- tracing ----
+
+static void span(void *stream, const char *stage, int64_t begin, int64_t end, int count) {
+    utter_stream *s = stream;
+    const utter_span span = {
+        .stage = stage,
+        .begin_s = (double)(begin - s->started) * 1e-9,
+        .end_s = (double)(end - s->started) * 1e-9,
+        .count = count,
+        .sentence = s->report.n_sentences,
+    };
+    if (s->trace) s->trace(s->trace_user, &span);
 }
 
 // ---- starting ----
@@ -111,10 +138,9 @@ static status take_document(utter_stream *s, const utter_request *r) {
 
 static status start(utter_stream *s, const utter_request *r) {
     utter *u = s->u;
-    pthread_rwlock_rdlock(&u->voices_lock);
-    status found = voice_list_find(&u->voices, r->voice, &s->voice);
-    pthread_rwlock_unlock(&u->voices_lock);
-    TRY(found);
+    s->trace = r->trace;
+    s->trace_user = r->trace_user;
+    TRY(engine_voices_find(u, r->voice, &s->voice));
     TRY(copy_text(r->language, s->voice->language, &s->language));
     TRY(copy_text(r->emotion, "neutral", &s->emotion));
     TRY(take_document(s, r));
@@ -141,6 +167,8 @@ static status start(utter_stream *s, const utter_request *r) {
         .join_frames = u->join_frames,
         .max_frames = u->max_frames,
         .frames_per_symbol = s->voice->frames_per_symbol > 0 ? s->voice->frames_per_symbol : u->frames_per_symbol,
+        .stage = r->trace ? span : NULL,
+        .stage_user = s,
         .text = str_text(&s->document),
         .len = s->document.len,
     };
@@ -175,12 +203,17 @@ utter_status utter_speak(utter *u, const utter_request *request, utter_stream **
 
 static status device_begin(utter_stream *s) {
     int permit;
-    return fair_take(&s->runner->turn, &s->cancelled, s->deadline, &permit);
+    int64_t since = clock_ns();
+    status result = fair_take(&s->runner->turn, &s->cancelled, s->deadline, &permit);
+    span(s, "queue", since, clock_ns(), 1);
+    return result;
 }
 
-static void device_end(utter_stream *s, int64_t since, double *seconds) {
+static void device_end(utter_stream *s, int64_t since, double *seconds, const char *stage, int count) {
     fair_give(&s->runner->turn, 0);
-    *seconds += (double)(clock_ns() - since) * 1e-9;
+    int64_t now = clock_ns();
+    *seconds += (double)(now - since) * 1e-9;
+    span(s, stage, since, now, count);
 }
 
 static void leave_slot(utter_stream *s) {
@@ -190,8 +223,11 @@ static void leave_slot(utter_stream *s) {
 
 static status take_slot(utter_stream *s) {
     TRY(runners_pick(&s->u->runners, &s->runner));
-    int64_t patience = clock_ns() + SLOT_WAIT_NS;
-    return fair_take(&s->runner->slots, &s->cancelled, s->deadline < patience ? s->deadline : patience, &s->slot);
+    int64_t since = clock_ns(), patience = since + SLOT_WAIT_NS;
+    status result =
+        fair_take(&s->runner->slots, &s->cancelled, s->deadline < patience ? s->deadline : patience, &s->slot);
+    span(s, "place", since, clock_ns(), 1);
+    return result;
 }
 
 // Reads the prompt, and behind it the codes that are there already, into the slot.
@@ -208,7 +244,7 @@ static status prefill_once(utter_stream *s) {
         result = d->ops->prefill(d, s->slot, s->prompt.ids, (int)s->prompt.n, NULL, s->deadline);
         if (result == UTTER_OK && tokens.n > 0)
             result = d->ops->prefill(d, s->slot, tokens.ids, (int)tokens.n, NULL, s->deadline);
-        device_end(s, since, &s->report.prefill_s);
+        device_end(s, since, &s->report.prefill_s, "prefill", (int)(s->prompt.n + tokens.n));
     }
     token_list_free(&tokens);
     return result;
@@ -236,7 +272,7 @@ static status generate_once(utter_stream *s, struct generation *g, int steps) {
     int64_t since = clock_ns();
     g->slot = s->slot;
     status result = s->runner->device->ops->generate(s->runner->device, g, 1, steps, s->deadline);
-    device_end(s, since, &s->report.decode_s);
+    device_end(s, since, &s->report.decode_s, "decode", g->n);
     return result;
 }
 
@@ -251,7 +287,7 @@ static status synthesize_once(utter_stream *s, const int32_t *codes, int n, floa
     int64_t since = clock_ns();
     status result =
         s->runner->device->ops->synthesize(s->runner->device, &(struct synthesis){codes, n, pcm}, 1, s->deadline);
-    device_end(s, since, &s->report.codec_s);
+    device_end(s, since, &s->report.codec_s, "codec", n);
     return result;
 }
 
@@ -286,6 +322,8 @@ static status emit(utter_stream *s, const float *pcm, int64_t n) {
     memset(to, 0, (size_t)pause * sizeof *to);
     memcpy(to + pause, pcm, (size_t)n * sizeof *to);
     s->n_ready += pause + n;
+    if (!s->emitted) s->piece_first = s->n_made + pause;
+    s->n_made += pause + n;
     s->emitted = true;
     return UTTER_OK;
 }
@@ -388,6 +426,7 @@ static status next_codes(utter_stream *s, enum verdict *verdict, int *n_good, bo
     for (int i = 0; i < n && *verdict == SPEECH_FINE; i++) *verdict = guard_code(&s->guard, indices[i], n_good);
     s->n_codes += n;
     s->report.n_codes += n;
+    s->u->n_tokens += n;
     if (*ended && (*verdict == SPEECH_FINE || *verdict == SPEECH_ENDLESS)) {
         *verdict = guard_end(&s->guard);
         *n_good = s->n_codes;
@@ -395,8 +434,28 @@ static status next_codes(utter_stream *s, enum verdict *verdict, int *n_good, bo
     return UTTER_OK;
 }
 
+// Notes what the chunk's sound was, with the document's white space as single spaces.
+static status note_spoken(utter_stream *s) {
+    struct spoken *grown = realloc(s->spoken, (size_t)(s->n_spoken + 1) * sizeof *grown);
+    if (!grown) return fail_memory(sizeof *grown, "a list of sentences");
+    s->spoken = grown;
+    struct str text = {0};
+    for (size_t i = s->chunk.text_begin; i < s->chunk.text_end; i++) {
+        char c = s->document.data[i];
+        if (!isspace((unsigned char)c))
+            str_putc(&text, c);
+        else if (text.len > 0 && text.data[text.len - 1] != ' ')
+            str_putc(&text, ' ');
+    }
+    TRY(str_status(&text));
+    s->spoken[s->n_spoken++] =
+        (struct spoken){.text = text.data, .first = s->piece_first, .n = s->n_made - s->piece_first};
+    return UTTER_OK;
+}
+
 // The chunk is over: spoken, cut, or left out.
 static status next_chunk(utter_stream *s) {
+    if (s->emitted) TRY(note_spoken(s));
     s->report.n_sentences += s->chunk.n_sentences;
     s->paused_before |= s->emitted;
     s->paragraph_before = s->chunk.paragraph_end || (!s->emitted && s->paragraph_before);
@@ -406,7 +465,7 @@ static status next_chunk(utter_stream *s) {
     if (s->chunk.prepared.len > 0) return UTTER_OK;
     s->done = true;
     s->report.progress_permille = 1000;
-    if (s->report.n_samples + s->n_ready == 0)
+    if (s->n_made == 0)
         return fail(UTTER_SPEECH,
                     "the model gave no usable speech for this text, with %d retries; try another seed, a lower "
                     "temperature or another voice",
@@ -423,6 +482,7 @@ static status garbage(utter_stream *s, enum verdict verdict, int n_good) {
             again ? "it is spoken again with the next seed" : "what is good of it is kept");
     if (again) {
         s->report.n_retries++;
+        s->u->n_retries++;
         s->attempt++;
         end_attempt(s);
         return UTTER_OK;
@@ -494,6 +554,15 @@ void utter_cancel(utter_stream *s) { atomic_store(&s->cancelled, true); }
 
 void utter_stream_report(const utter_stream *s, utter_report *out) { *out = s->report; }
 
+utter_status utter_stream_sentence(const utter_stream *s, int i, utter_sentence *out) {
+    *out = (utter_sentence){0};
+    if (i < 0 || i >= s->n_spoken || s->spoken[i].first + s->spoken[i].n > s->report.n_samples)
+        return fail(UTTER_INVALID, "no piece %d of the text has been handed out", i);
+    const struct spoken *p = &s->spoken[i];
+    *out = (utter_sentence){.text = p->text, .first_sample = p->first, .n_samples = p->n};
+    return UTTER_OK;
+}
+
 void utter_stream_close(utter_stream *s) {
     if (!s) return;
     end_attempt(s);
@@ -506,5 +575,7 @@ void utter_stream_close(utter_stream *s) {
     free(s->codes);
     free(s->ready);
     free(s->failed_message);
+    for (int i = 0; i < s->n_spoken; i++) free(s->spoken[i].text);
+    free(s->spoken);
     free(s);
 }

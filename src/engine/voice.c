@@ -13,7 +13,7 @@
 
 enum { MAX_FILE_BYTES = 16 << 20, MAX_NAME_BYTES = 128 };
 
-static void voice_free(struct voice *v) {
+void voice_free(struct voice *v) {
     if (!v) return;
     free(v->name);
     free(v->language);
@@ -28,6 +28,20 @@ void voice_list_free(struct voice_list *list) {
     for (int i = 0; i < list->n; i++) voice_free(list->voices[i]);
     free(list->voices);
     *list = (struct voice_list){0};
+}
+
+status voice_list_reserve(struct voice_list *list, int n) {
+    if (n <= list->n) return UTTER_OK;
+    struct voice **grown = realloc(list->voices, (size_t)n * sizeof *grown);
+    if (!grown) return fail_memory((size_t)n * sizeof *grown, "the list of voices");
+    list->voices = grown;
+    return UTTER_OK;
+}
+
+bool voice_equal(const struct voice *a, const struct voice *b) {
+    return strcmp(a->name, b->name) == 0 && strcmp(a->language, b->language) == 0 && strcmp(a->note, b->note) == 0 &&
+           strcmp(a->token, b->token) == 0 && strcmp(a->ref, b->ref) == 0 && a->n_codes == b->n_codes &&
+           (a->n_codes == 0 || memcmp(a->codes, b->codes, (size_t)a->n_codes * sizeof *a->codes) == 0);
 }
 
 int count_symbols(const char *prepared) {
@@ -128,16 +142,11 @@ static status add(struct voice_list *list, const json_t *object, const char *whe
     for (int i = 0; s == UTTER_OK && i < list->n; i++)
         if (strcmp(list->voices[i]->name, v->name) == 0)
             s = fail(UTTER_INVALID, "%s: there is a voice named %s already; give it another \"name\"", where, v->name);
-    if (s == UTTER_OK) {
-        struct voice **grown = realloc(list->voices, (size_t)(list->n + 1) * sizeof *grown);
-        if (grown) {
-            list->voices = grown;
-            list->voices[list->n++] = v;
-            return UTTER_OK;
-        }
-        s = fail_memory(sizeof *grown, "the list of voices");
-    }
-    voice_free(v);
+    if (s == UTTER_OK) s = voice_list_reserve(list, list->n + 1);
+    if (s == UTTER_OK)
+        list->voices[list->n++] = v;
+    else
+        voice_free(v);
     return s;
 }
 

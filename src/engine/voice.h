@@ -15,6 +15,7 @@ struct voice {
     int32_t *codes;  // [n_codes] of the recording
     int n_codes;
     double frames_per_symbol;  // how fast it speaks, from the recording; 0 unknown
+    bool asked_for;            // by its file's name, not found in a folder: stays when the folders are read anew
 };
 
 struct voice_list {
@@ -23,6 +24,13 @@ struct voice_list {
 };
 
 void voice_list_free(struct voice_list *list);
+void voice_free(struct voice *v);
+
+/* Room for n voices, so that adding up to there cannot fail. */
+status voice_list_reserve(struct voice_list *list, int n);
+
+/* Whether both speak alike under the same name. */
+bool voice_equal(const struct voice *a, const struct voice *b);
 
 /* The voices a model carries in its metadata (`utter.voices`, a JSON array). */
 status voice_list_add_own(struct voice_list *list, const struct backbone *b, const struct codec *c);

@@ -3,8 +3,10 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "utter.h"
 
@@ -142,6 +144,203 @@ static void test_voices(void **state) {
     assert_int_equal(utter_voice_load(engine, "/no/such/voice.json"), UTTER_IO);
 }
 
+static void put_voice(const char *folder, const char *name, const char *token) {
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s.json", folder, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "{\"format\": \"utter-voice\", \"version\": 1, \"name\": \"%s\", \"token\": \"%s\"}", name, token);
+    assert_int_equal(fclose(f), 0);
+}
+
+static int voice_index(const utter *u, const char *name) {
+    utter_voice v;
+    for (int i = 0; utter_voice_get(u, i, &v) == UTTER_OK; i++)
+        if (strcmp(v.name, name) == 0) return i;
+    return -1;
+}
+
+static void test_voices_are_reloaded_under_running_streams(void **state) {
+    (void)state;
+    char data[] = "/tmp/utter-voices-XXXXXX", folder[200], path[600];
+    assert_non_null(mkdtemp(data));
+    snprintf(folder, sizeof folder, "%s/utter", data);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    snprintf(folder, sizeof folder, "%s/utter/voices", data);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    const char *before = getenv("XDG_DATA_HOME");
+    setenv("XDG_DATA_HOME", data, 1);
+    utter_options options = utter_options_default();
+    options.model = "built-in";
+    utter *u;
+    put_voice(folder, "anna", "<|VOICE_slt|>");
+    put_voice(data, "bert", "<|VOICE_sam|>");
+    assert_ok(utter_open(&options, &u));
+    snprintf(path, sizeof path, "%s/bert.json", data);
+    assert_ok(utter_voice_load(u, path));
+    assert_int_equal(utter_voice_count(u), 4);
+    utter_voice anna;
+    assert_ok(utter_voice_get(u, voice_index(u, "anna"), &anna));
+
+    utter_request request = utter_request_default();
+    request.text = "Good morning.";
+    request.voice = "anna";
+    utter_stream *s;
+    assert_ok(utter_speak(u, &request, &s));
+
+    put_voice(folder, "carl", "<|VOICE_sam|>");
+    for (int round = 0; round < 3; round++) {  // anna goes, is another, and comes back
+        snprintf(path, sizeof path, "%s/anna.json", folder);
+        remove(path);
+        assert_ok(utter_voices_reload(u));
+        assert_int_equal(voice_index(u, "slt"), 0);
+        assert_int_equal(voice_index(u, "anna"), -1);
+        assert_true(voice_index(u, "bert") >= 0);
+        assert_true(voice_index(u, "carl") >= 0);
+        put_voice(folder, "anna", "<|VOICE_sam|>");
+        assert_ok(utter_voices_reload(u));
+        assert_int_equal(utter_voice_count(u), 5);
+        put_voice(folder, "anna", "<|VOICE_slt|>");
+        assert_ok(utter_voices_reload(u));
+        assert_int_equal(utter_voice_count(u), 5);
+    }
+    utter_voice again;
+    assert_ok(utter_voice_get(u, voice_index(u, "anna"), &again));
+    assert_ptr_equal(anna.name, again.name);  // what did not change is what it was
+
+    float samples[4096];
+    size_t n = 1, total = 0;
+    while (n > 0) {
+        assert_ok(utter_read(s, samples, 4096, &n));
+        total += n;
+    }
+    assert_true(total > 10000);
+    utter_stream_close(s);
+    utter_close(u);
+
+    const char *const files[] = {
+        "utter/voices/anna.json", "utter/voices/carl.json", "bert.json", "utter/voices", "utter", ""};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", data, files[i]);
+        assert_int_equal(remove(path), 0);
+    }
+    if (before)
+        setenv("XDG_DATA_HOME", before, 1);
+    else
+        unsetenv("XDG_DATA_HOME");
+}
+
+static void test_pieces_of_text_are_known_with_their_samples(void **state) {
+    (void)state;
+    for (int streaming = 0; streaming < 2; streaming++) {
+        utter_request request = utter_request_default();
+        request.text = "  Good **morning**,\nfriends.\n\n1 red cup.";
+        request.streaming = streaming;
+        utter_stream *s;
+        assert_ok(utter_speak(engine, &request, &s));
+        utter_sentence piece;
+        assert_int_equal(utter_stream_sentence(s, 0, &piece), UTTER_INVALID);
+        float samples[1000];
+        size_t n = 1;
+        int64_t total = 0;
+        int pieces = 0;
+        while (n > 0) {
+            assert_ok(utter_read(s, samples, 1000, &n));
+            total += (int64_t)n;
+            while (utter_stream_sentence(s, pieces, &piece) == UTTER_OK) {
+                assert_true(piece.n_samples > 0);
+                assert_true(piece.first_sample + piece.n_samples <= total);
+                pieces++;
+            }
+        }
+        assert_int_equal(pieces, 2);
+        assert_ok(utter_stream_sentence(s, 0, &piece));
+        assert_string_equal(piece.text, "Good morning, friends.");
+        assert_int_equal(piece.first_sample, 0);
+        int64_t end = piece.n_samples;
+        assert_ok(utter_stream_sentence(s, 1, &piece));
+        assert_string_equal(piece.text, "1 red cup.");
+        assert_int_equal(piece.first_sample, end + 12000);  // half a second between paragraphs
+        assert_int_equal(piece.first_sample + piece.n_samples, total);
+        assert_int_equal(utter_stream_sentence(s, 2, &piece), UTTER_INVALID);
+        assert_int_equal(utter_stream_sentence(s, -1, &piece), UTTER_INVALID);
+        utter_stream_close(s);
+    }
+}
+
+struct traced {
+    int n;
+    int n_text, n_phonemes, n_place, n_prefill;
+    int n_codes, n_frames;
+};
+
+static void trace(void *user, const utter_span *span) {
+    struct traced *t = user;
+    t->n++;
+    assert_true(span->begin_s >= 0 && span->end_s >= span->begin_s && span->count >= 0);
+    if (strcmp(span->stage, "text") == 0) t->n_text++;
+    if (strcmp(span->stage, "phonemes") == 0) t->n_phonemes++;
+    if (strcmp(span->stage, "place") == 0) t->n_place++;
+    if (strcmp(span->stage, "prefill") == 0) t->n_prefill += span->count;
+    if (strcmp(span->stage, "decode") == 0) t->n_codes += span->count;
+    if (strcmp(span->stage, "codec") == 0) t->n_frames += span->count;
+}
+
+static void test_a_trace_tells_where_the_time_goes(void **state) {
+    (void)state;
+    struct traced t = {0};
+    utter_request request = utter_request_default();
+    request.text = "Good morning.\n\nThe old man walked slowly.";
+    request.trace = trace;
+    request.trace_user = &t;
+    utter_stream *s;
+    assert_ok(utter_speak(engine, &request, &s));
+    assert_true(t.n_text >= 1 && t.n_phonemes >= 1);
+    float samples[4096];
+    size_t n = 1;
+    while (n > 0) assert_ok(utter_read(s, samples, 4096, &n));
+    utter_report report;
+    utter_stream_report(s, &report);
+    assert_int_equal(t.n_text, 2);
+    assert_int_equal(t.n_place, 2 + report.n_retries);
+    assert_int_equal(t.n_codes, report.n_codes + 2 + report.n_retries);  // with the ends
+    assert_int_equal((int64_t)t.n_frames * 480, report.n_samples - 12000);
+    assert_true(t.n_prefill > 20);
+    utter_stream_close(s);
+}
+
+static void test_state(void **state) {
+    (void)state;
+    utter_options options = utter_options_default();
+    options.n_streams = 3;
+    options.device = "cpu";
+    utter *u;
+    utter_state now;
+    assert_ok(utter_open(&options, &u));
+    assert_ok(utter_state_get(u, &now));
+    assert_int_equal(now.n_places, 3);
+    assert_int_equal(now.n_active, 0);
+    assert_int_equal(now.n_waiting, 0);
+    assert_int_equal(now.n_tokens, 0);
+    assert_false(now.is_gpu || now.gpu_lost);
+    assert_non_null(strstr(now.device, "CPU"));
+    utter_request request = utter_request_default();
+    request.text = "Good morning.";
+    request.streaming = true;
+    utter_stream *s;
+    float sample;
+    size_t n;
+    assert_ok(utter_speak(u, &request, &s));
+    assert_ok(utter_read(s, &sample, 1, &n));
+    assert_ok(utter_state_get(u, &now));
+    assert_int_equal(now.n_active, 1);
+    assert_true(now.n_tokens > 0);
+    utter_stream_close(s);
+    assert_ok(utter_state_get(u, &now));
+    assert_int_equal(now.n_active, 0);
+    utter_close(u);
+}
+
 static void test_options_that_cannot_be(void **state) {
     (void)state;
     utter *u;
@@ -167,6 +366,10 @@ int main(void) {
         cmocka_unit_test(test_two_threads_at_once_give_what_each_gives_alone),
         cmocka_unit_test(test_cancel_and_close_early),
         cmocka_unit_test(test_voices),
+        cmocka_unit_test(test_voices_are_reloaded_under_running_streams),
+        cmocka_unit_test(test_pieces_of_text_are_known_with_their_samples),
+        cmocka_unit_test(test_a_trace_tells_where_the_time_goes),
+        cmocka_unit_test(test_state),
         cmocka_unit_test(test_options_that_cannot_be),
     };
     return cmocka_run_group_tests_name("api", tests, setup, teardown);
