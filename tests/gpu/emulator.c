@@ -23,6 +23,7 @@
 enum {
     MAX_THREADS = 1024,
     STACK_BYTES = 64 << 10,
+    MAX_PENDING = 128,
 };
 
 /* ---- fibres ---- */
@@ -89,6 +90,21 @@ struct warp_exchange {
     int arrived;          // lanes at the shuffle
     unsigned n_shuffles;  // that are complete
     uint32_t values[2][WARP];
+    const void *rows[2][WARP];  // of matrices
+    struct product {
+        uint32_t a[WARP][4], b[WARP][2];
+        float c[WARP][4];
+    } products[2];
+};
+
+/* Copies to shared memory that are under way, oldest first. */
+struct copies {
+    struct {
+        void *to;
+        const void *from;
+        int group;
+    } pending[MAX_PENDING];
+    int n, n_groups;
 };
 
 struct emulated_thread emulated;
@@ -97,6 +113,7 @@ bool emulator_descending;
 static struct fibre fibres[MAX_THREADS], scheduler;
 static char *stacks;  // [MAX_THREADS, STACK_BYTES]
 static struct warp_exchange exchanges[MAX_THREADS / WARP];
+static struct copies copies[MAX_THREADS];
 static int n_threads, n_done, at_barrier;
 static unsigned n_barriers;  // that are complete
 static int idle;             // switches since anything moved on
@@ -183,20 +200,105 @@ void emulator_barrier(void) {
     while (n_barriers == mine) yield(0, n_threads);
 }
 
-u32 emulator_shuffle(u32 value, int from) {
-    int lane_now = current % WARP, first = current - lane_now;
-    struct warp_exchange *w = &exchanges[first / WARP];
+static struct warp_exchange *exchange_of_warp(void) { return &exchanges[current / WARP]; }
+
+/* With what this lane gives in place: until all lanes have given theirs. The last to come does `all` for them. */
+static void exchange(struct warp_exchange *w, void (*all)(struct product *), struct product *p) {
     unsigned mine = w->n_shuffles;
-    // two sets of values: a lane may be at the next shuffle while others still read this one's
-    w->values[mine % 2][lane_now] = value;
     idle = 0;
     if (++w->arrived == WARP) {
         w->arrived = 0;
+        if (all) all(p);
         w->n_shuffles++;
     } else {
-        while (w->n_shuffles == mine) yield(first, WARP);
+        while (w->n_shuffles == mine) yield(current - current % WARP, WARP);
     }
-    return w->values[mine % 2][from];
+}
+
+u32 emulator_shuffle(u32 value, int from) {
+    struct warp_exchange *w = exchange_of_warp();
+    // two sets of values: a lane may be at the next shuffle while others still read this one's
+    uint32_t *values = w->values[w->n_shuffles % 2];
+    values[current % WARP] = value;
+    exchange(w, NULL, NULL);
+    return values[from];
+}
+
+void emulator_load_matrices(u32 r[4], const void *row, int transposed) {
+    struct warp_exchange *w = exchange_of_warp();
+    const void **rows = w->rows[w->n_shuffles % 2];
+    rows[current % WARP] = row;
+    exchange(w, NULL, NULL);
+    int g = current % WARP / 4, t = current % 4 * 2;
+    for (int i = 0; i < 4; i++) {
+        u16 pair[2];
+        for (int j = 0; j < 2; j++) {
+            const char *from = rows[8 * i + (transposed ? t + j : g)];
+            memcpy(&pair[j], from + 2 * (transposed ? g : t + j), 2);
+        }
+        r[i] = pair[0] | (u32)pair[1] << 16;
+    }
+}
+
+static float half_of(uint32_t pair, int which) {
+    static float table[65536];
+    static bool made;
+    if (!made)
+        for (int i = 0; i < 65536; i++) table[i] = f16_to_f32((u16)i);
+    made = true;
+    return table[pair >> (16 * which) & 0xffff];
+}
+
+static void multiply_warp(struct product *p) {
+    float a[16][16], b[16][8], c[16][8];
+    for (int l = 0; l < WARP; l++)
+        for (int j = 0; j < 2; j++) {
+            int g = l / 4, t = l % 4 * 2 + j;
+            for (int i = 0; i < 4; i++) a[g + i % 2 * 8][t + i / 2 * 8] = half_of(p->a[l][i], j);
+            for (int i = 0; i < 2; i++) b[t + i * 8][g] = half_of(p->b[l][i], j);
+            for (int i = 0; i < 2; i++) c[g + i * 8][t] = p->c[l][2 * i + j];
+        }
+    for (int i = 0; i < 16; i++)
+        for (int k = 0; k < 16; k++)
+            for (int j = 0; j < 8; j++) c[i][j] += a[i][k] * b[k][j];
+    for (int l = 0; l < WARP; l++)
+        for (int i = 0; i < 4; i++) p->c[l][i] = c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];
+}
+
+void emulator_multiply_halves(float c[4], const u32 a[4], const u32 b[2]) {
+    struct warp_exchange *w = exchange_of_warp();
+    struct product *p = &w->products[w->n_shuffles % 2];
+    int l = current % WARP;
+    memcpy(p->a[l], a, sizeof p->a[l]);
+    memcpy(p->b[l], b, sizeof p->b[l]);
+    memcpy(p->c[l], c, sizeof p->c[l]);
+    exchange(w, multiply_warp, p);
+    memcpy(c, p->c[l], sizeof p->c[l]);
+}
+
+/* Copies happen as late as they may: who does not wait for them reads what was there before. */
+void emulator_copy16(void *to, const void *from) {
+    struct copies *c = &copies[current];
+    if (c->n == MAX_PENDING) abort();  // far more than any kernel has on its way
+    c->pending[c->n].to = to;
+    c->pending[c->n].from = from;
+    c->pending[c->n++].group = c->n_groups;
+}
+
+void emulator_copies_commit(void) { copies[current].n_groups++; }
+
+void emulator_copies_wait(int n) {
+    struct copies *c = &copies[current];
+    int done = 0;
+    for (; done < c->n && c->pending[done].group < c->n_groups - n; done++) {
+        if (c->pending[done].from) {
+            memcpy(c->pending[done].to, c->pending[done].from, 16);
+        } else {
+            memset(c->pending[done].to, 0, 16);
+        }
+    }
+    c->n -= done;
+    memmove(c->pending, c->pending + done, (size_t)c->n * sizeof *c->pending);
 }
 
 u16 emulator_f32_to_half(float f) { return f32_to_f16(f); }
@@ -210,8 +312,9 @@ static const char *run_block(void) {
     n_done = at_barrier = idle = 0;
     n_barriers = 0;
     stuck = false;
-    memset(exchanges, 0, sizeof exchanges);
+    for (int i = 0; i < n_threads / WARP; i++) exchanges[i].arrived = 0;
     for (int i = 0; i < n_threads; i++) {
+        copies[i].n = copies[i].n_groups = 0;
         fibres[i] = (struct fibre){0};
         start_fibre(&fibres[i].place, stacks + (size_t)i * STACK_BYTES, run_fibre);
     }

@@ -9,7 +9,7 @@ target="--target=nvptx64-nvidia-cuda -march=sm_$sm -Xclang -target-feature -Xcla
 newest=$("$clang" $target -S -x c /dev/null -o - | sed -n 's/^\.version //p' | tr -d .)
 [ "$newest" = "$ptx" ] || target="$target -Xclang -target-feature -Xclang -ptx$newest"
 "$clang" $target \
-    -O3 -std=gnu11 -ffreestanding -nostdinc -Wall -Wextra -Wshadow $define -I"$include" -MD -MF "$depfile" -MT "$out" \
+    -O3 -std=gnu11 -ffreestanding -nostdinc -Wall -Wextra -Wshadow -DUTTER_SM="$sm" $define -I"$include" -MD -MF "$depfile" -MT "$out" \
     -S "$source" -o "$out.bare"
 version=$(sed -n 's/^\.version //p' "$out.bare")
 [ "$(echo "$version" | tr -d .)" = "$ptx" ] || { echo "$source: PTX $version instead of $ptx" >&2; exit 1; }

@@ -78,6 +78,95 @@ INLINE float exp2_fast(float x) {
     return y;
 }
 
+/* ---- a warp's matrix products: every function here is called by all 32 lanes ---- */
+
+/* A place in shared memory for what follows; counts bytes. */
+typedef u32 shared_place;
+#define SHARED_PLACE(array) ((shared_place)(u64)(array))
+
+/* 16 bytes to shared memory, both sides aligned to 16; zeros when not `given`. Not there before copies_wait. */
+INLINE void copy16(shared_place to, const void *from, int given) {
+#if UTTER_SM >= 80
+    __asm__ volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(given ? 16 : 0)
+                     : "memory");
+#else
+    u32x4 v = {0, 0, 0, 0};
+    if (given) v = *(const u32x4 *)from;
+    __asm__ volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3])
+                     : "memory");
+#endif
+}
+
+/* Ends a group of copies of this thread. */
+INLINE void copies_commit(void) {
+#if UTTER_SM >= 80
+    __asm__ volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+/* Until all but the newest n groups (0..3) of this thread are there; other threads need a barrier as well. */
+INLINE void copies_wait(int n) {
+#if UTTER_SM >= 80
+    if (n == 0) {
+        __asm__ volatile("cp.async.wait_group 0;" ::: "memory");
+    } else if (n == 1) {
+        __asm__ volatile("cp.async.wait_group 1;" ::: "memory");
+    } else if (n == 2) {
+        __asm__ volatile("cp.async.wait_group 2;" ::: "memory");
+    } else {
+        __asm__ volatile("cp.async.wait_group 3;" ::: "memory");
+    }
+#else
+    (void)n;
+#endif
+}
+
+/* Four matrices of 8 x 8 halves from shared memory. Lane 8 i + j points at row j of matrix i (16 bytes); r[i] is halves
+   2 (lane % 4) and the next of row lane / 4 of matrix i (transposed: of column lane / 4). */
+INLINE void load_matrices(u32 r[4], shared_place row) {
+    __asm__ volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                     : "r"(row)
+                     : "memory");
+}
+
+INLINE void load_matrices_transposed(u32 r[4], shared_place row) {
+    __asm__ volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                     : "r"(row)
+                     : "memory");
+}
+
+/* c += a b: 16 x 16 halves times 16 x 8 halves, sums in floats. With g = lane / 4 and t = 2 (lane % 4), a pair each:
+   a[0] row g column t, a[1] row g + 8, a[2] row g column t + 8, a[3] row g + 8 column t + 8; b[0] rows t of column g,
+   b[1] rows t + 8; c[0..1] row g columns t and t + 1, c[2..3] row g + 8. */
+INLINE void multiply_halves(float c[4], const u32 a[4], const u32 b[2]) {
+#if UTTER_SM >= 80
+    __asm__ volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    __asm__ volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%8}, {%0, %1, %2, %3};\n\t"
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%6, %7}, {%9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+/* Two halves in a word, the first in its low bits. */
+INLINE u32 pair_of_halves(float first, float second) {
+    u32 pair;
+#if UTTER_SM >= 80
+    __asm__("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+#else
+    pair = f32_to_half(first) | (u32)f32_to_half(second) << 16;
+#endif
+    return pair;
+}
+
 #else
 
 #define KERNEL(name, args_type, n_threads) KERNEL_NAMED(name, args_type)
@@ -120,6 +209,24 @@ INLINE float half_to_f32(u16 h) { return emulator_half_to_f32(h); }
 INLINE u16 f32_to_half(float f) { return emulator_f32_to_half(f); }
 INLINE float rsqrt_f32(float x) { return 1.0f / __builtin_sqrtf(x); }
 INLINE float exp2_fast(float x) { return __builtin_exp2f(x); }
+
+typedef char *shared_place;
+#define SHARED_PLACE(array) ((shared_place)(array))
+void emulator_copy16(void *to, const void *from);  // from: NULL for zeros
+void emulator_copies_commit(void);
+void emulator_copies_wait(int n);
+void emulator_load_matrices(u32 r[4], const void *row, int transposed);
+void emulator_multiply_halves(float c[4], const u32 a[4], const u32 b[2]);
+
+INLINE void copy16(shared_place to, const void *from, int given) { emulator_copy16(to, given ? from : (void *)0); }
+INLINE void copies_commit(void) { emulator_copies_commit(); }
+INLINE void copies_wait(int n) { emulator_copies_wait(n); }
+INLINE void load_matrices(u32 r[4], shared_place row) { emulator_load_matrices(r, row, 0); }
+INLINE void load_matrices_transposed(u32 r[4], shared_place row) { emulator_load_matrices(r, row, 1); }
+INLINE void multiply_halves(float c[4], const u32 a[4], const u32 b[2]) { emulator_multiply_halves(c, a, b); }
+INLINE u32 pair_of_halves(float first, float second) {
+    return f32_to_half(first) | (u32)f32_to_half(second) << 16;
+}
 
 #endif
 
