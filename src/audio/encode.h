@@ -1,7 +1,8 @@
-/* Sound into the formats that players know, as it is made: samples are pushed, and bytes come out at once, within a
-   tenth of a second of their samples. Nothing is written twice, so that the bytes can go down a pipe or a socket; where
-   a format says its length at its start, it is given as unknown, and audio_encoder_head tells what should stand there
-   when the bytes went into a file. Sound is mono, clipped to [-1, 1], and what is not a number is silence.
+/* Sound into the formats that players know, as it is made: samples are pushed, and bytes come out within a tenth of a
+   second of their samples (of Vorbis only, whose pages are large, within some seconds). Nothing is written twice, so
+   that the bytes can go down a pipe or a socket; where a format says its length at its start, it is given as unknown,
+   and audio_encoder_head tells what should stand there when the bytes went into a file. Sound is mono, clipped to [-1,
+   1], and what is not a number is silence.
 
    What decoders give back: of WAV, FLAC, Vorbis and Opus the samples that were pushed, no more and no fewer. MP3 and
    AAC have a beginning of silence; an MP3 says how long it is, so that most players leave it out, and with its head

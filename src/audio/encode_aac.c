@@ -30,6 +30,7 @@ static struct {
     __typeof__(&av_packet_unref) packet_unref;
     __typeof__(&av_frame_alloc) frame_alloc;
     __typeof__(&av_frame_free) frame_free;
+    __typeof__(&av_log_set_level) log_set_level;
 } av;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -45,13 +46,14 @@ static void load(void) {
         {"avcodec_send_frame", &av.send_frame},     {"avcodec_receive_packet", &av.receive_packet},
         {"av_packet_alloc", &av.packet_alloc},      {"av_packet_free", &av.packet_free},
         {"av_packet_unref", &av.packet_unref},      {"av_frame_alloc", &av.frame_alloc},
-        {"av_frame_free", &av.frame_free},
+        {"av_frame_free", &av.frame_free},          {"av_log_set_level", &av.log_set_level},
     };
     for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
         void *symbol = dlsym(av.library, symbols[i].name);
         if (!symbol) return;
         memcpy(symbols[i].at, &symbol, sizeof symbol);
     }
+    av.log_set_level(AV_LOG_QUIET);  // it would write to standard error
     av.codec = av.find_encoder(AV_CODEC_ID_AAC);
 }
 

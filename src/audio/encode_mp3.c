@@ -22,8 +22,8 @@ struct mp3_state {
 };
 
 // The first frame as LAME reserves it has a header and zeros. It gets the encoder's name and delay.
-static void describe_delay(struct mp3_state *state, int rate_hz) {
-    unsigned char *info = state->out + 4 + (rate_hz >= 32000 ? SIDE_MPEG1 : SIDE_MPEG2);
+static void describe_delay(struct mp3_state *state) {
+    unsigned char *info = state->out + 4 + (lame_get_version(state->lame) == 1 ? SIDE_MPEG1 : SIDE_MPEG2);
     unsigned delay = (unsigned)lame_get_encoder_delay(state->lame);
     memcpy(info, "Info\0\0\0\0LAME", 12);
     info[INFO_DELAYS] = (unsigned char)(delay >> 4);
@@ -54,7 +54,7 @@ status encode_mp3_open(struct audio_encoder *e) {
 static status hand_on(struct audio_encoder *e, int n) {
     struct mp3_state *state = e->state;
     if (n < 0) return fail(UTTER_INTERNAL, "LAME cannot encode (error %d); choose wav", n);
-    if (n > 0 && e->n_bytes == 0) describe_delay(state, e->rate_hz);
+    if (n > 0 && e->n_bytes == 0) describe_delay(state);
     return encode_write(e, state->out, (size_t)n);
 }
 
