@@ -18,15 +18,16 @@ _utter() {
         --kernels) words="auto portable avx2 avx512 avx512vnni" ;;
         --device) words="auto cpu gpu" ;;
         --type) words="f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1" ;;
+        --format) words="wav flac mp3 opus ogg aac pcm npy" ;;
         --lang) words="en-us en-gb de fr-fr es" ;;
         --voice) words=$(utter voices list 2>/dev/null | cut -d' ' -f1) ;;
         --model | -m | --codec | --voice-file | --text | --encoder | --semantic | --file | -f | --output | -o | --tokens) files=1 ;;
-        --transcript | --name | --note | --seed | --temperature | --top-k | --top-p | --min-p | --retries | --first-frames | --threads | --emotion | --count | -n | --reference) return ;;
+        --transcript | --name | --note | --seed | --temperature | --top-k | --top-p | --min-p | --retries | --first-frames | --speed | --threads | --emotion | --count | -n | --reference) return ;;
         *)
             case $command in
                 '') words="say voices models doctor sentences normalize phonemes tokens logits generate codec help --help --version" ;;
                 help) words="say voices models doctor sentences normalize phonemes tokens logits generate codec" ;;
-                say) words="--output --file --voice --voice-file --lang --emotion --raw --stream --first-frames $sampling
+                say) words="--output --format --file --speed --voice --voice-file --lang --emotion --raw --stream --first-frames $sampling
                     --retries --model --codec $device --json --verbose --quiet --help" ;;
                 voices)
                     case $verb in

@@ -42,6 +42,8 @@ __utter_option "add" -l encoder -r -F -d encoder
 __utter_option "convert" -l encoder -d "the encoder, for cloning"
 __utter_option "convert" -l semantic -r -F -d "w2v-bert-2.0"
 __utter_option "say add sentences normalize phonemes" -l lang -x -a "en-us en-gb de fr-fr es" -d language
+__utter_option "say" -l format -x -a "wav flac mp3 opus ogg aac pcm npy" -d "of the output"
+__utter_option "say" -l speed -x -d "2 is twice as fast"
 __utter_option "say" -l emotion -x -d emotion
 __utter_option "say sentences phonemes" -l raw -d "leave the text as it is"
 __utter_option "say decode" -l stream -d "in pieces"

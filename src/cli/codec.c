@@ -23,7 +23,7 @@ struct decode {
 
 static status write_sound(const char *path, int rate_hz, const float *pcm, int64_t n) {
     struct sink *sink;
-    TRY(sink_open(path, rate_hz, &sink));
+    TRY(sink_open(path, NULL, rate_hz, &sink));
     status s = sink_write(sink, pcm, (size_t)n);
     if (s == UTTER_OK) return sink_finish(sink);
     sink_abandon(sink);
@@ -46,7 +46,7 @@ static status decode(const struct decode *c, const char *path) {
 static int codec_decode(int argc, char **argv) {
     struct decode c = {.options = utter_options_default()};
     const struct option options[] = {
-        {"output", 'o', OPTION_TEXT, &c.output, "FILE", "where the sound goes: .wav .flac .ogg .opus .mp3 .npy, or -",
+        {"output", 'o', OPTION_TEXT, &c.output, "FILE", "where the sound goes: .wav .flac .mp3 .opus .ogg .aac .npy, or -",
          0, 0},
         {"codec", 0, OPTION_TEXT, &c.options.codec, "FILE", "codec (GGUF); default: the built-in one", 0, 0},
         {"stream", 0, OPTION_FLAG, &c.stream, NULL, "in overlapping windows, as streaming does it", 0, 0},
@@ -65,7 +65,7 @@ static int codec_decode(int argc, char **argv) {
     else if (c.n_reference > 0 && !c.stream)
         s = fail(UTTER_INVALID, "--reference needs --stream");
     else
-        s = sink_check_name(c.output);
+        s = sink_check_name(c.output, NULL);
     if (s != UTTER_OK) return command_usage(argv[0]);
     return command_end(argv[0], decode(&c, argv[1]));
 }

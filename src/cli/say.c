@@ -6,6 +6,7 @@
 
 #include "audio/play.h"
 #include "audio/sink.h"
+#include "audio/tempo.h"
 #include "base/clock.h"
 #include "cli/command.h"
 #include "cli/json.h"
@@ -23,6 +24,8 @@ struct say {
     utter_options options;
     utter_request request;
     const char *output;  // NULL: play
+    const char *format;  // of the output; NULL: by its name
+    float speed;
     const char *file;
     const char *voice_file;
     bool json, verbose, quiet;
@@ -34,6 +37,7 @@ struct say {
     int rate_hz;
     struct sink *sink;
     struct player *player;
+    struct tempo *tempo;  // NULL: as the voice speaks
     struct progress progress;
 
     int64_t started_ns;
@@ -51,9 +55,10 @@ static const struct manual manual = {
         "spoken as it is read.\n",
     .examples =
         "  utter say \"Hello, world.\"                     play it\n"
-        "  utter say -o hello.wav \"Hello, world.\"        write it: .wav .flac .ogg .opus .mp3\n"
+        "  utter say -o hello.wav \"Hello, world.\"        write it: .wav .flac .mp3 .opus ...\n"
         "  utter say --voice sam --file book.txt -o book.opus\n"
-        "  echo \"Good morning.\" | utter say -o - --stream | aplay\n",
+        "  echo \"Good morning.\" | utter say -o - --stream | aplay\n"
+        "  utter say -o - --format mp3 --speed 1.5 \"Hello.\" > fast.mp3\n",
 };
 
 // ---- messages ----
@@ -134,15 +139,33 @@ static status open_engine(struct say *say) {
 }
 
 static status open_output(struct say *say) {
-    if (say->output) return sink_open(say->output, say->rate_hz, &say->sink);
+    if (say->speed != 1) TRY(tempo_new(say->rate_hz, (double)say->speed, &say->tempo));
+    if (say->output) return sink_open(say->output, say->format, say->rate_hz, &say->sink);
     return player_open(say->rate_hz, stop_flag(), &say->player);
 }
 
 // ---- speaking ----
 
-static status write_samples(struct say *say, const float *samples, size_t n) {
+static status put_out(struct say *say, const float *samples, size_t n) {
     say->n_samples += (int64_t)n;
     return say->sink ? sink_write(say->sink, samples, n) : player_write(say->player, samples, n);
+}
+
+// What the change of speed has ready.
+static status put_out_changed(struct say *say) {
+    for (;;) {
+        float samples[SAMPLES];
+        size_t n;
+        TRY(tempo_pull(say->tempo, samples, SAMPLES, &n));
+        if (n == 0) return UTTER_OK;
+        TRY(put_out(say, samples, n));
+    }
+}
+
+static status write_samples(struct say *say, const float *samples, size_t n) {
+    if (!say->tempo) return put_out(say, samples, n);
+    TRY(tempo_push(say->tempo, samples, n));
+    return put_out_changed(say);
 }
 
 static status write_pause(struct say *say, double seconds) {
@@ -230,6 +253,10 @@ static status speak_all(struct say *say) {
 }
 
 static status complete_output(struct say *say) {
+    if (say->tempo) {
+        TRY(tempo_end(say->tempo));
+        TRY(put_out_changed(say));
+    }
     if (say->player) return player_drain(say->player);
     struct sink *sink = say->sink;
     say->sink = NULL;
@@ -285,6 +312,7 @@ static void print_summary(const struct say *say) {
 static void say_close(struct say *say) {
     sink_abandon(say->sink);
     player_close(say->player);
+    tempo_free(say->tempo);
     utter_close(say->u);
     reader_close(&say->reader);
     str_free(&say->words);
@@ -296,25 +324,31 @@ static status check_usage(const struct say *say, int n_words) {
     if (say->file && n_words > 0) return fail(UTTER_INVALID, "give a text or --file, not both");
     if (!say->file && n_words == 0 && isatty(STDIN_FILENO))
         return fail(UTTER_INVALID, "there is nothing to say; give a text, --file FILE, or a text on standard input");
+    if (say->format && !say->output) return fail(UTTER_INVALID, "--format needs -o FILE, or -o - for a pipe");
     if (!say->output) return UTTER_OK;
     if (strcmp(say->output, "-") == 0 && isatty(STDOUT_FILENO))
         return fail(UTTER_INVALID, "-o - would write sound to the terminal; send it to a pipe or a file");
-    return sink_check_name(say->output);
+    return sink_check_name(say->output, say->format);
 }
 
 int command_say(int argc, char **argv) {
     struct say say = {.options = utter_options_default(),
                       .request = utter_request_default(),
                       .reader = {.fd = -1},
+                      .speed = 1,
                       .started_ns = clock_ns()};
     const struct option options[] = {
         {"output", 'o', OPTION_TEXT, &say.output, "FILE",
-         "write FILE (.wav, .flac, .ogg, .opus, .mp3, .npy), or a WAV\nto standard output (-)", 0, 0},
+         "write FILE (.wav, .flac, .mp3, .opus, .ogg, .aac, .pcm, .npy),\nor a WAV to standard output (-)", 0, 0},
+        {"format", 0, OPTION_TEXT, &say.format, "NAME", "of the output, whatever its name ends in: wav, flac, mp3 ...",
+         0, 0},
         {"file", 'f', OPTION_TEXT, &say.file, "FILE", "read the text from FILE", 0, 0},
         {"voice", 0, OPTION_TEXT, &say.request.voice, "NAME", "one of those that \"utter voices list\" shows", 0, 0},
         {"voice-file", 0, OPTION_TEXT, &say.voice_file, "FILE", "load a voice (JSON) and speak with it", 0, 0},
         {"lang", 0, OPTION_TEXT, &say.request.language, "LANG", "en-us, en-gb, de, fr-fr, es ...; default: the voice's",
          0, 0},
+        {"speed", 0, OPTION_FLOAT, &say.speed, "X", "2 is twice as fast, 0.5 half as fast, at the same pitch; default: 1",
+         TEMPO_MIN, TEMPO_MAX},
         {"emotion", 0, OPTION_TEXT, &say.request.emotion, "NAME", "for models that know emotions", 0, 0},
         {"raw", 0, OPTION_FLAG, &say.request.raw, NULL, "speak the text as it is: write out no numbers, signs or units",
          0, 0},

@@ -94,6 +94,42 @@ static void test_formats(void **state) {
     assert_int_equal(file_size("f.xyz"), -1);
 }
 
+static void test_formats_down_a_pipe(void **state) {
+    (void)state;
+    static const char *const formats[] = {"wav", "flac", "mp3", "opus", "ogg"};
+    for (int i = 0; i < 5; i++) {
+        const struct result *r =
+            run("utter say -q -o - --format %s Good morning. | cat >pipe.%s", formats[i], formats[i]);
+        assert_int_equal(r->code, 0);
+        char name[32];
+        snprintf(name, sizeof name, "pipe.%s", formats[i]);
+        bool length_known = strcmp(formats[i], "flac") != 0 && strcmp(formats[i], "mp3") != 0;
+        if (length_known) assert_speech(name, 0.4, 4);
+        assert_true(file_size(name) > 1000);
+    }
+    assert_int_equal(run("utter say -q -o f.pcm Good morning. && utter say -q -o f.wav Good morning.")->code, 0);
+    assert_int_equal(file_size("f.pcm"), file_size("f.wav") - 44);
+    assert_says(run("utter say -o f.wav --format mp4 Good morning."), 2, "there are wav");
+    assert_says(run("utter say --format mp3 Good morning."), 2, "needs -o");
+}
+
+static void test_speed(void **state) {
+    (void)state;
+    double rms, plain, fast, slow;
+    assert_int_equal(
+        run("utter say -o 1.wav We went to the beach. && utter say --speed 2 -o 2.wav We went to the beach. "
+            "&& utter say --speed 0.5 --stream -o 05.wav We went to the beach.")
+            ->code,
+        0);
+    plain = sound("1.wav", &rms);
+    fast = sound("2.wav", &rms);
+    slow = sound("05.wav", &rms);
+    if (fabs(fast * 2 / plain - 1) > 0.1) fail_msg("%.2f s at twice the speed, %.2f s at once", fast, plain);
+    if (fabs(slow / 2 / plain - 1) > 0.1) fail_msg("%.2f s at half the speed, %.2f s at once", slow, plain);
+    assert_says(run("utter say --speed 5 -o 5.wav Hello."), 2, "--speed");
+    assert_says(run("utter say --speed nan -o 5.wav Hello."), 2, "--speed");
+}
+
 static void test_json_report(void **state) {
     (void)state;
     const struct result *r = run("utter say --json -o j.wav Good morning. Good night.");
@@ -196,6 +232,8 @@ int main(void) {
         cmocka_unit_test(test_pipes),
         cmocka_unit_test(test_a_closed_pipe_ends_it),
         cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_formats_down_a_pipe),
+        cmocka_unit_test(test_speed),
         cmocka_unit_test(test_json_report),
         cmocka_unit_test(test_text_that_cannot_be_spoken),
         cmocka_unit_test(test_odd_text_is_spoken_all_the_same),

@@ -69,7 +69,7 @@ static double error_against_tone(const float *got, int n, int max_shift) {
 static void check_format(const char *name, int format, int max_shift, double tolerance) {
     const char *path = in_folder(name);
     struct sink *s;
-    assert_ok(sink_open(path, RATE, &s));
+    assert_ok(sink_open(path, NULL, RATE, &s));
     write_tone(s);
     assert_false(exists(path));
     assert_ok(sink_finish(s));
@@ -115,12 +115,50 @@ static void test_mp3(void **state) {
     check_format("a.mp3", SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III, 2400, 1e-2);
 }
 
+// A format that is named is taken, whatever the path says; to a pipe it streams.
+static void test_named_format(void **state) {
+    (void)state;
+    const char *path = in_folder("a.txt");
+    struct sink *s;
+    assert_ok(sink_check_name(path, "flac"));
+    assert_ok(sink_open(path, "FLAC", RATE, &s));
+    write_tone(s);
+    assert_ok(sink_finish(s));
+    SF_INFO info = {0};
+    SNDFILE *f = sf_open(path, SFM_READ, &info);
+    assert_non_null(f);
+    assert_int_equal(info.format & SF_FORMAT_TYPEMASK, SF_FORMAT_FLAC);
+    assert_int_equal(info.frames, COUNT);
+    sf_close(f);
+    remove(path);
+
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    char pipe_path[32];
+    snprintf(pipe_path, sizeof pipe_path, "/dev/fd/%d", ends[1]);
+    assert_ok(sink_open(pipe_path, "mp3", RATE, &s));
+    close(ends[1]);
+    assert_ok(sink_write(s, tone, 5000));
+    unsigned char bytes[3000];
+    assert_true(read(ends[0], bytes, sizeof bytes) > 288);  // the frame that holds no sound, and more
+    assert_true(bytes[0] == 0xff && (bytes[1] & 0xe0) == 0xe0);
+    assert_ok(sink_finish(s));
+    close(ends[0]);
+
+    assert_int_equal(sink_check_name("a.wav", "mp4"), UTTER_INVALID);
+    assert_non_null(strstr(fail_message(), "there are wav"));
+    assert_int_equal(sink_check_name("-", "npy"), UTTER_INVALID);
+    assert_int_equal(sink_check_name("speech", NULL), UTTER_INVALID);
+    assert_int_equal(sink_check_name("folder.wav/speech", NULL), UTTER_INVALID);
+    assert_ok(sink_check_name("speech", "npy"));
+}
+
 static void test_npy_keeps_samples_as_they_are(void **state) {
     (void)state;
     const char *path = in_folder("a.npy");
     float samples[4] = {0.25f, -3.5f, 1e-20f, INFINITY};
     struct sink *s;
-    assert_ok(sink_open(path, RATE, &s));
+    assert_ok(sink_open(path, NULL, RATE, &s));
     assert_ok(sink_write(s, samples, 3));
     assert_ok(sink_write(s, samples + 3, 1));
     assert_ok(sink_finish(s));
@@ -129,7 +167,7 @@ static void test_npy_keeps_samples_as_they_are(void **state) {
     assert_int_equal(a.n, 4);
     assert_memory_equal(a.data, samples, sizeof samples);
     npy_free(&a);
-    assert_ok(sink_open(path, RATE, &s));  // no samples at all
+    assert_ok(sink_open(path, NULL, RATE, &s));  // no samples at all
     assert_ok(sink_finish(s));
     assert_ok(npy_read(path, &a));
     assert_int_equal(a.n, 0);
@@ -142,7 +180,7 @@ static void test_wav_header_and_clipping(void **state) {
     const char *path = in_folder("clip.wav");
     float samples[6] = {0, 1.5f, -7, NAN, INFINITY, 0.5f};
     struct sink *s;
-    assert_ok(sink_open(path, RATE, &s));
+    assert_ok(sink_open(path, NULL, RATE, &s));
     assert_ok(sink_write(s, samples, 6));
     assert_ok(sink_finish(s));
     static const unsigned char expected[] =
@@ -163,7 +201,7 @@ static void test_pipe_gets_a_wav_of_unknown_length(void **state) {
     char path[32];
     snprintf(path, sizeof path, "/dev/fd/%d", ends[1]);
     struct sink *s;
-    assert_ok(sink_open(path, RATE, &s));
+    assert_ok(sink_open(path, NULL, RATE, &s));
     close(ends[1]);
     unsigned char bytes[100];
     assert_int_equal(read(ends[0], bytes, sizeof bytes), 44);  // the header comes before the first sample is made
@@ -187,7 +225,7 @@ static void test_redirected_output_gets_its_length(void **state) {
     dup2(file, STDOUT_FILENO);
     close(file);
     struct sink *s;
-    status opened = sink_open("-", RATE, &s), written = sink_write(s, tone, 100), finished = sink_finish(s);
+    status opened = sink_open("-", NULL, RATE, &s), written = sink_write(s, tone, 100), finished = sink_finish(s);
     dup2(saved, STDOUT_FILENO);
     close(saved);
     assert_int_equal(opened, UTTER_OK);
@@ -204,27 +242,27 @@ static void test_redirected_output_gets_its_length(void **state) {
 static void test_names_that_cannot_be_written(void **state) {
     (void)state;
     struct sink *s;
-    assert_int_equal(sink_open("speech.txt", RATE, &s), UTTER_INVALID);
+    assert_int_equal(sink_open("speech.txt", NULL, RATE, &s), UTTER_INVALID);
     assert_non_null(strstr(fail_message(), ".wav"));
-    assert_int_equal(sink_open("speech", RATE, &s), UTTER_INVALID);
-    assert_int_equal(sink_open(".wav", RATE, &s), UTTER_INVALID);
-    assert_int_equal(sink_open("", RATE, &s), UTTER_INVALID);
-    assert_int_equal(sink_open(folder, RATE, &s), UTTER_INVALID);
+    assert_int_equal(sink_open("speech", NULL, RATE, &s), UTTER_INVALID);
+    assert_int_equal(sink_open(".wav", NULL, RATE, &s), UTTER_INVALID);
+    assert_int_equal(sink_open("", NULL, RATE, &s), UTTER_INVALID);
+    assert_int_equal(sink_open(folder, NULL, RATE, &s), UTTER_INVALID);
     assert_non_null(strstr(fail_message(), "is a folder"));
     static const char *const names[] = {"none/a.wav", "none/a.flac", "none/a.npy"};
     for (size_t i = 0; i < 3; i++) {
-        assert_int_equal(sink_open(in_folder(names[i]), RATE, &s), UTTER_IO);
+        assert_int_equal(sink_open(in_folder(names[i]), NULL, RATE, &s), UTTER_IO);
         assert_non_null(strstr(fail_message(), "folder exists"));
         assert_null(s);
     }
-    assert_int_equal(sink_open(in_folder("a.opus"), 44100, &s), UTTER_UNSUPPORTED);  // Opus knows no 44.1 kHz
+    assert_int_equal(sink_open(in_folder("a.opus"), NULL, 44100, &s), UTTER_UNSUPPORTED);  // Opus knows no 44.1 kHz
 }
 
 static void test_full_device(void **state) {
     (void)state;
     if (!exists("/dev/full")) skip();
     struct sink *s;
-    assert_int_equal(sink_open("/dev/full", RATE, &s), UTTER_IO);
+    assert_int_equal(sink_open("/dev/full", NULL, RATE, &s), UTTER_IO);
     assert_non_null(strstr(fail_message(), "No space left"));
     assert_true(exists("/dev/full"));  // a device is written to, never replaced
 }
@@ -239,7 +277,7 @@ static void test_full_disk_leaves_nothing(void **state) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *path = in_folder(names[i]);
         struct sink *s;
-        assert_ok(sink_open(path, RATE, &s));
+        assert_ok(sink_open(path, NULL, RATE, &s));
         setrlimit(RLIMIT_FSIZE, &little);
         status result = UTTER_OK;
         for (int k = 0; k < 5 && result == UTTER_OK; k++) result = sink_write(s, tone, COUNT);
@@ -260,7 +298,7 @@ static void test_abandon_keeps_what_was_there(void **state) {
     fputs("old", f);
     fclose(f);
     struct sink *s;
-    assert_ok(sink_open(path, RATE, &s));
+    assert_ok(sink_open(path, NULL, RATE, &s));
     assert_ok(sink_write(s, tone, COUNT));
     sink_abandon(s);
     sink_abandon(NULL);
@@ -280,7 +318,7 @@ static void test_link_stays_a_link(void **state) {
     const char *path = in_folder("link.wav");
     assert_int_equal(symlink(target, path), 0);
     struct sink *s;
-    assert_ok(sink_open(path, RATE, &s));
+    assert_ok(sink_open(path, NULL, RATE, &s));
     assert_ok(sink_write(s, tone, 100));
     assert_ok(sink_finish(s));
     struct stat info;
@@ -299,6 +337,7 @@ int main(void) {
         cmocka_unit_test(test_vorbis),
         cmocka_unit_test(test_opus),
         cmocka_unit_test(test_mp3),
+        cmocka_unit_test(test_named_format),
         cmocka_unit_test(test_npy_keeps_samples_as_they_are),
         cmocka_unit_test(test_wav_header_and_clipping),
         cmocka_unit_test(test_pipe_gets_a_wav_of_unknown_length),
