@@ -22,13 +22,15 @@ _utter() {
         --lang) words="en-us en-gb de fr-fr es" ;;
         --voice) words=$(utter voices list 2>/dev/null | cut -d' ' -f1) ;;
         --model | -m | --codec | --voice-file | --text | --encoder | --semantic | --file | -f | --output | -o | --tokens) files=1 ;;
-        --transcript | --name | --note | --seed | --temperature | --top-k | --top-p | --min-p | --retries | --first-frames | --speed | --threads | --emotion | --count | -n | --reference) return ;;
+        --transcript | --name | --title | --author | --loudness | --streams | --note | --seed | --temperature | --top-k | --top-p | --min-p | --retries | --first-frames | --speed | --threads | --emotion | --count | -n | --reference) return ;;
         *)
             case $command in
-                '') words="say voices models doctor sentences normalize phonemes tokens logits generate codec help --help --version" ;;
-                help) words="say voices models doctor sentences normalize phonemes tokens logits generate codec" ;;
+                '') words="say read voices models doctor sentences normalize phonemes tokens logits generate codec help --help --version" ;;
+                help) words="say read voices models doctor sentences normalize phonemes tokens logits generate codec" ;;
                 say) words="--output --format --file --speed --voice --voice-file --lang --emotion --raw --stream --first-frames $sampling
                     --retries --model --codec $device --json --verbose --quiet --help" ;;
+                read) words="--output --format --list --voice --lang --title --author --loudness --restart --streams $sampling
+                    --retries --model --codec $device --json --verbose --quiet --help" files=1 ;;
                 voices)
                     case $verb in
                         '') words="list add show remove --help" ;;

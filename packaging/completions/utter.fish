@@ -1,12 +1,13 @@
 # fish completion for utter
 
-set -l commands say voices models doctor sentences normalize phonemes tokens logits generate codec help
+set -l commands say read voices models doctor sentences normalize phonemes tokens logits generate codec help
 set -l no_command "not __fish_seen_subcommand_from $commands"
 
 complete -c utter -f
 complete -c utter -n "$no_command" -l version -d "print the version"
 complete -c utter -s h -l help -d "show help"
 complete -c utter -n "$no_command" -a say -d "speak a text"
+complete -c utter -n "$no_command" -a read -d "read a book aloud"
 complete -c utter -n "$no_command" -a voices -d "list and make voices"
 complete -c utter -n "$no_command" -a models -d "list, fetch, describe and convert models"
 complete -c utter -n "$no_command" -a doctor -d "see whether speech works here"
@@ -22,16 +23,16 @@ complete -c utter -n "$no_command" -a help -d "explain a command"
 complete -c utter -n "__fish_seen_subcommand_from voices; and not __fish_seen_subcommand_from list add show remove" -a "list add show remove"
 complete -c utter -n "__fish_seen_subcommand_from models; and not __fish_seen_subcommand_from list pull remove verify path info convert quantize" -a "list pull remove verify path info convert quantize"
 complete -c utter -n "__fish_seen_subcommand_from codec; and not __fish_seen_subcommand_from decode" -a decode
-complete -c utter -n "__fish_seen_subcommand_from list info convert quantize decode add show" -F
+complete -c utter -n "__fish_seen_subcommand_from read list info convert quantize decode add show" -F
 
 # The options, each for the commands that know it.
 function __utter_option
     set -l commands $argv[1]
     complete -c utter -n "__fish_seen_subcommand_from $commands" $argv[2..-1]
 end
-__utter_option "say add logits generate decode" -s o -l output -r -F -d "file to write"
+__utter_option "say read add logits generate decode" -s o -l output -r -F -d "file to write"
 __utter_option "say" -s f -l file -r -F -d "text to read"
-__utter_option "say" -l voice -x -a "(utter voices list 2>/dev/null | string replace -r ' .*' '')" -d voice
+__utter_option "say read" -l voice -x -a "(utter voices list 2>/dev/null | string replace -r ' .*' '')" -d voice
 __utter_option "say voices" -l voice-file -r -F -d "voice to load"
 __utter_option "add" -l text -r -F -d "file with the transcript"
 __utter_option "add" -l transcript -x -d transcript
@@ -41,35 +42,42 @@ __utter_option "add" -l replace -d "overwrite a voice"
 __utter_option "add" -l encoder -r -F -d encoder
 __utter_option "convert" -l encoder -d "the encoder, for cloning"
 __utter_option "convert" -l semantic -r -F -d "w2v-bert-2.0"
-__utter_option "say add sentences normalize phonemes" -l lang -x -a "en-us en-gb de fr-fr es" -d language
+__utter_option "say read add sentences normalize phonemes" -l lang -x -a "en-us en-gb de fr-fr es" -d language
 __utter_option "say" -l format -x -a "wav flac mp3 opus ogg aac pcm npy" -d "of the output"
 __utter_option "say" -l speed -x -d "2 is twice as fast"
 __utter_option "say" -l emotion -x -d emotion
 __utter_option "say sentences phonemes" -l raw -d "leave the text as it is"
 __utter_option "say decode" -l stream -d "in pieces"
 __utter_option "say" -l first-frames -x -d "frames of the first piece"
-__utter_option "say generate" -l seed -x -d "seed of the random choices"
-__utter_option "say generate" -l temperature -x -d "0 is greedy"
-__utter_option "say generate" -l top-k -x -d "of the K likeliest"
-__utter_option "say generate" -l top-p -x -d "of those that make up P"
-__utter_option "say generate" -l min-p -x -d "of those P times as likely as the first"
-__utter_option "say" -l retries -x -d "new attempts"
-__utter_option "say voices doctor tokens logits generate" -s m -l model -r -F -d backbone
-__utter_option "say voices doctor decode" -l codec -r -F -d codec
+__utter_option "say read generate" -l seed -x -d "seed of the random choices"
+__utter_option "say read generate" -l temperature -x -d "0 is greedy"
+__utter_option "say read generate" -l top-k -x -d "of the K likeliest"
+__utter_option "say read generate" -l top-p -x -d "of those that make up P"
+__utter_option "say read generate" -l min-p -x -d "of those P times as likely as the first"
+__utter_option "say read" -l retries -x -d "new attempts"
+__utter_option "say read voices doctor tokens logits generate" -s m -l model -r -F -d backbone
+__utter_option "say read voices doctor decode" -l codec -r -F -d codec
 __utter_option "path" -l codec -d "where its codec is"
 __utter_option "pull" -l accept-licence -x -d "accept this licence"
 __utter_option "pull remove verify" -s q -l quiet -d "say only what goes wrong"
-__utter_option "say add doctor logits generate decode" -l threads -x -d "threads of the CPU"
-__utter_option "say doctor logits generate decode" -l kernels -x -a "auto portable avx2 avx512 avx512vnni" -d "kernel set"
-__utter_option "say doctor logits generate decode" -l device -x -a "auto cpu gpu" -d device
+__utter_option "say read add doctor logits generate decode" -l threads -x -d "threads of the CPU"
+__utter_option "say read doctor logits generate decode" -l kernels -x -a "auto portable avx2 avx512 avx512vnni" -d "kernel set"
+__utter_option "say read doctor logits generate decode" -l device -x -a "auto cpu gpu" -d device
 __utter_option "logits generate" -l tokens -r -F -d "token ids"
 __utter_option "generate" -s n -l count -x -d "most tokens"
 __utter_option "generate" -l greedy -d "always the likeliest"
 __utter_option "generate" -l through-end -d "go on after the end"
 __utter_option "decode" -l reference -x -d "codes of the reference"
 __utter_option "convert quantize" -l type -x -a "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k" -d "type of matrices"
-__utter_option "say voices list show info doctor sentences generate" -l json -d "print JSON"
+__utter_option "say read voices list show info doctor sentences generate" -l json -d "print JSON"
 __utter_option "doctor" -l quick -d "no self-test, no measurements"
-__utter_option "say" -s v -l verbose -d "say what is being done"
-__utter_option "say" -s q -l quiet -d "no progress and no warnings"
+__utter_option "say read" -s v -l verbose -d "say what is being done"
+__utter_option "say read" -s q -l quiet -d "no progress and no warnings"
+__utter_option "read" -l format -x -a "opus mp3 flac m4b wav" -d "of the files in a folder"
+__utter_option "read" -l list -d "show the chapters"
+__utter_option "read" -l title -x -d "instead of the own one"
+__utter_option "read" -l author -x -d "instead of the own one"
+__utter_option "read" -l loudness -x -d "LUFS of each chapter"
+__utter_option "read" -l restart -d "begin anew"
+__utter_option "read" -l streams -x -d "sentences at once"
 functions -e __utter_option

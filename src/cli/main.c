@@ -9,6 +9,7 @@
 
 static const struct command commands[] = {
     {"say", "speak a text: play it, or write it to a file", command_say},
+    {"read", "read a book aloud: an audiobook with chapters", command_read},
     {"voices", "list the voices", command_voices},
     {"models", "list, fetch, describe and convert models", command_models},
     {"doctor", "see whether speech works here, on what and how fast", command_doctor},

@@ -36,6 +36,20 @@ void progress_update(struct progress *p, int permille, double audio_s, double wo
     fflush(stderr);
 }
 
+void progress_left(struct progress *p, int permille, double audio_s, double work_s, double left_s) {
+    if (!begin_line(p)) return;
+    draw_bar(permille);
+    long left = (long)left_s;
+    fprintf(stderr, "%.0f s of sound, %.1fx real time, ", audio_s, work_s > 0 ? audio_s / work_s : 0.0);
+    if (left >= 3600)
+        fprintf(stderr, "%ld h %02ld min left", left / 3600, left / 60 % 60);
+    else if (left >= 60)
+        fprintf(stderr, "%ld min %02ld s left", left / 60, left % 60);
+    else
+        fprintf(stderr, "%ld s left", left);
+    fflush(stderr);
+}
+
 void progress_bytes(struct progress *p, int64_t done, int64_t total, double rate) {
     if (!begin_line(p)) return;
     if (total > 0) draw_bar((int)((double)done * 1000 / (double)total));

@@ -16,6 +16,9 @@ struct progress progress_begin(bool quiet);
 /* permille: of the text, negative when not known; audio_s: of sound so far; work_s: spent making it. */
 void progress_update(struct progress *p, int permille, double audio_s, double work_s);
 
+/* The same with the time that is left. */
+void progress_left(struct progress *p, int permille, double audio_s, double work_s, double left_s);
+
 /* The same of a download; total: -1 when not known; rate: bytes a second, 0 when not known. */
 void progress_bytes(struct progress *p, int64_t done, int64_t total, double rate);
 

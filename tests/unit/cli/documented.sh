@@ -18,10 +18,8 @@ look() { # what pattern file...: the pattern stands in each file
 }
 
 look_at_options() { # the command's words
-    case $1 in
-        say | voices | models | doctor) page=$docs/utter-$1.1.scd ;;
-        *) page=$docs/utter-plumbing.1.scd ;;
-    esac
+    page=$docs/utter-$1.1.scd
+    [ -f "$page" ] || page=$docs/utter-plumbing.1.scd
     options=$($utter "$@" --help | sed -n 's/^  \(-., \)\{0,1\} *--\([a-z-]*\).*/\2/p')
     [ "$options" ] || { echo "utter $* --help names no options"; n_missing=$((n_missing + 1)); }
     for option in $options; do
