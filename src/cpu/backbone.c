@@ -8,7 +8,7 @@
 
 /* Tokens of a prompt that run through the layers together: enough that reading the weights costs little beside the
    arithmetic, few enough that their activations stay in the caches. */
-enum { PROMPT_BLOCK = 128 };
+enum { PROMPT_BLOCK = 256 };
 
 struct slot {
     int n_past;       // positions in the cache

@@ -250,6 +250,7 @@ static status pack_layers(struct forward *f) {
             packed_place(f->kernels, f->pool, m[j], NULL, 0, at, packed[j]);
             at += packed[j]->n_bytes;
         }
+        l->gate.coarse = l->up.coarse = l->down.coarse = true;
     }
     return UTTER_OK;
 }

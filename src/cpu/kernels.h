@@ -9,9 +9,9 @@
      4 bits: byte b of word w holds columns 4w + b (low half) and 16 + 4w + b (high half) of the 32;
      8 bits: byte b of word w holds column 4w + b, with kernels.zero8 added.
    All of a panel is one stream in memory, aligned to cache lines: that is what the prefetchers like.
-   A small format's activations are rounded to 15 bits, 32 at a time with a scale each, so the sums inside a block are
-   exact (the AVX sets split them into two 8-bit halves, 128 * high + low). With the usual 8 bits, they are where most
-   of the error of a quantised model comes from; the others cost arithmetic, but no memory traffic. */
+   A small format's activations are rounded 32 at a time with a scale each, so the sums inside a block are exact: fine,
+   to 15 bits (the AVX sets split them into two 8-bit halves, 128 * high + low), or coarse, to 8 bits, at half the
+   arithmetic. Coarse activations are where most of the error of a quantised model comes from. */
 #ifndef UTTER_CPU_KERNELS_H
 #define UTTER_CPU_KERNELS_H
 
@@ -30,11 +30,16 @@ enum format {
 
 enum { BLOCK = 32, TILE_MAX = 16, TILE_QUERIES = 8 };
 
-/* Activations are rounded to -16256..16256 by the largest magnitude of their block. One so small that it counts for
-   nothing gives zeros; a NaN or an infinity makes the scale NaN, so that it is seen at the end. */
-enum { QUANTISED_MOST = 127 * 128 };
-static inline float quantise_inverse(float most) { return most > 1e-30f && most <= 3e38f ? QUANTISED_MOST / most : 0; }
-static inline float quantise_scale(float most) { return most <= 3e38f ? most / QUANTISED_MOST : __builtin_nanf(""); }
+/* Activations are rounded to -16256..16256, or coarse to -127..127, by the largest magnitude of their block. One so
+   small that it counts for nothing gives zeros; a NaN or an infinity makes the scale NaN, so that it is seen at the
+   end. */
+enum { QUANTISED_MOST = 127 * 128, COARSE_MOST = 127 };
+static inline float quantise_inverse(float most, bool coarse) {
+    return most > 1e-30f && most <= 3e38f ? (coarse ? COARSE_MOST : QUANTISED_MOST) / most : 0;
+}
+static inline float quantise_scale(float most, bool coarse) {
+    return most <= 3e38f ? most / (coarse ? COARSE_MOST : QUANTISED_MOST) : __builtin_nanf("");
+}
 
 /* Loops over the tokens of a tile must vanish, or sums leave their registers. */
 #define INLINE static inline __attribute__((always_inline, unused))
@@ -57,8 +62,9 @@ struct panels {
 /* Up to n_tile tokens of activations, as `multiply` reads them: the tokens of one column side by side. */
 struct tile {
     int n;                 // tokens
+    bool coarse;           // small formats
     const float *f;        // [cols][n]; float formats
-    const uint32_t *q;     // [cols / 32][16][n], in the set's own order; small formats, as all below
+    const uint32_t *q;     // [cols / 32][16, or 8][n], in the set's own order; small formats, as all below
     const float *scale;    // [cols / 32][n]
     const int32_t *start;  // what a block's sum starts from so that the weights' zero falls out: [cols / 32][n], Q8H:
                            // [cols / 16][n]
@@ -95,10 +101,11 @@ struct kernels {
     int lanes;         // rows of a panel; positions of a block of keys
     int n_tile_float;  // tokens of a tile
     int n_tile_small;
+    int n_tile_coarse;
     int zero8;  // added to 8-bit weights: 0 or 128
 
     /* Makes x[n, cols] (rows x_stride floats apart) ready for products with weights of this format. */
-    void (*prepare)(enum format format, const float *x, int64_t x_stride, int n, int64_t cols,
+    void (*prepare)(enum format format, bool coarse, const float *x, int64_t x_stride, int n, int64_t cols,
                     const struct tile_room *room);
 
     /* Rows of panels [begin, end) times the tile's columns [k_begin, k_end), written at y + t * y_stride + row, or

@@ -7,6 +7,8 @@
 #define LANES 8
 #define TILE_FLOAT 6
 #define TILE_SMALL 4
+#define TILE_COARSE 4
+#define COARSE_WORDS 8
 #define ZERO8 0
 #define SECOND_HALF 4
 #define KERNELS kernels_avx2
@@ -61,7 +63,7 @@ INLINE vi add_pairs(vi sum, __m256i pairs, short weight) {
 }
 
 /* Eight products of 0..15 by -127..127 in each 16-bit lane's pair: at most 30,480, so they are added there. */
-INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sums) {
+INLINE void dot_q4(const int n, const bool coarse, const uint8_t *words, const uint32_t *x, vi *sums) {
     const __m256i four = _mm256_set1_epi8(15);
     __m256i high[TILE_MAX], low[TILE_MAX];
     UNROLL for (int t = 0; t < n; t++) high[t] = low[t] = _mm256_setzero_si256();
@@ -70,20 +72,26 @@ INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sum
         const __m256i nibbles = _mm256_and_si256(i < 4 ? w : _mm256_srli_epi16(w, 4), four);
         UNROLL for (int t = 0; t < n; t++) {
             high[t] = _mm256_add_epi16(high[t], _mm256_maddubs_epi16(nibbles, set1_word(x[i * n + t])));
-            low[t] = _mm256_add_epi16(low[t], _mm256_maddubs_epi16(nibbles, set1_word(x[(8 + i) * n + t])));
+            if (!coarse)
+                low[t] = _mm256_add_epi16(low[t], _mm256_maddubs_epi16(nibbles, set1_word(x[(8 + i) * n + t])));
         }
     }
-    UNROLL for (int t = 0; t < n; t++) sums[t] = add_pairs(add_pairs(sums[t], low[t], 1), high[t], 128);
+    UNROLL for (int t = 0; t < n; t++) {
+        if (!coarse) sums[t] = add_pairs(sums[t], low[t], 1);
+        sums[t] = add_pairs(sums[t], high[t], coarse ? 1 : 128);
+    }
 }
 
 /* |w| times x with w's sign: a pair is at most 2 * 128 * 127 = 32,512. */
-INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const uint32_t *x, vi *sums) {
+INLINE void dot_q8(const int n, const bool coarse, const int n_words, const uint8_t *words, const uint32_t *x,
+                   vi *sums) {
     UNROLL for (int i = 0; i < n_words; i++) {
         const __m256i w = load_words(words, i), magnitude = _mm256_abs_epi8(w);
         UNROLL for (int t = 0; t < n; t++) {
             const __m256i high = _mm256_sign_epi8(set1_word(x[i * n + t]), w);
+            sums[t] = add_pairs(sums[t], _mm256_maddubs_epi16(magnitude, high), coarse ? 1 : 128);
+            if (coarse) continue;
             const __m256i low = _mm256_sign_epi8(set1_word(x[(8 + i) * n + t]), w);
-            sums[t] = add_pairs(sums[t], _mm256_maddubs_epi16(magnitude, high), 128);
             sums[t] = add_pairs(sums[t], _mm256_maddubs_epi16(magnitude, low), 1);
         }
     }
@@ -107,7 +115,7 @@ INLINE int sum_16(__m256i a, __m256i b) {
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
 }
 
-INLINE float quantise(const float *x, uint32_t *words, int32_t *sums) {
+INLINE float quantise(const float *x, const bool coarse, uint32_t *words, int32_t *sums) {
     const __m256i no_sign = _mm256_set1_epi32(0x7fffffff);
     __m256i bits = _mm256_setzero_si256();  // as integers, so that NaN and infinity are the largest
     for (int i = 0; i < BLOCK; i += LANES)
@@ -115,11 +123,11 @@ INLINE float quantise(const float *x, uint32_t *words, int32_t *sums) {
     __m128i m = _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
     m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
     m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
-    const float most = _mm_cvtss_f32(_mm_castsi128_ps(m)), inverse = quantise_inverse(most);
+    const float most = _mm_cvtss_f32(_mm_castsi128_ps(m)), inverse = quantise_inverse(most, coarse);
     if (inverse == 0) {
-        memset(words, 0, 2 * BLOCK);
+        memset(words, 0, coarse ? BLOCK : 2 * BLOCK);
         sums[0] = sums[1] = 0;
-        return quantise_scale(most);
+        return quantise_scale(most, coarse);
     }
     __m256i q[4], high[4], low[4];
     UNROLL for (int i = 0; i < 4; i++) {
@@ -129,9 +137,13 @@ INLINE float quantise(const float *x, uint32_t *words, int32_t *sums) {
     }
     sums[0] = sum_16(q[0], q[1]);
     sums[1] = sum_16(q[2], q[3]);
-    store_8(words, high[0], high[1], high[2], high[3]);
-    store_8(words + 8, low[0], low[1], low[2], low[3]);
-    return quantise_scale(most);
+    if (coarse) {
+        store_8(words, q[0], q[1], q[2], q[3]);
+    } else {
+        store_8(words, high[0], high[1], high[2], high[3]);
+        store_8(words + 8, low[0], low[1], low[2], low[3]);
+    }
+    return quantise_scale(most, coarse);
 }
 
 #include "cpu/kernels_body.h"

@@ -6,6 +6,8 @@
 #define LANES 16
 #define TILE_FLOAT 14
 #define TILE_SMALL 8
+#define TILE_COARSE 12
+#define COARSE_WORDS 8
 #define SECOND_HALF 4
 #if defined(__AVX512VNNI__)
 #define ZERO8 128
@@ -52,28 +54,29 @@ INLINE __m512i set1_word(uint32_t x) { return _mm512_set1_epi32((int)x); }
 
 INLINE vi dot_words(vi sum, __m512i w, uint32_t x) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, w, set1_word(x)); }
 
-INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sums) {
+INLINE void dot_q4(const int n, const bool coarse, const uint8_t *words, const uint32_t *x, vi *sums) {
     const __m512i four = _mm512_set1_epi8(15);
     vi high[TILE_MAX];
-    UNROLL for (int t = 0; t < n; t++) high[t] = vi_set1(0);
+    if (!coarse) UNROLL for (int t = 0; t < n; t++) high[t] = vi_set1(0);
     UNROLL for (int i = 0; i < 8; i++) {
         const __m512i w = load_words(words, i % 4);
         const __m512i nibbles = _mm512_and_si512(i < 4 ? w : _mm512_srli_epi16(w, 4), four);
-        UNROLL for (int t = 0; t < n; t++) high[t] = dot_words(high[t], nibbles, x[i * n + t]);
-        UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], nibbles, x[(8 + i) * n + t]);
+        if (!coarse) UNROLL for (int t = 0; t < n; t++) high[t] = dot_words(high[t], nibbles, x[i * n + t]);
+        UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], nibbles, x[(coarse ? i : 8 + i) * n + t]);
     }
-    UNROLL for (int t = 0; t < n; t++) sums[t] += high[t] << 7;
+    if (!coarse) UNROLL for (int t = 0; t < n; t++) sums[t] += high[t] << 7;
 }
 
-INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const uint32_t *x, vi *sums) {
+INLINE void dot_q8(const int n, const bool coarse, const int n_words, const uint8_t *words, const uint32_t *x,
+                   vi *sums) {
     vi high[TILE_MAX];
-    UNROLL for (int t = 0; t < n; t++) high[t] = vi_set1(0);
+    if (!coarse) UNROLL for (int t = 0; t < n; t++) high[t] = vi_set1(0);
     UNROLL for (int i = 0; i < n_words; i++) {
         const __m512i w = load_words(words, i);
-        UNROLL for (int t = 0; t < n; t++) high[t] = dot_words(high[t], w, x[i * n + t]);
-        UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], w, x[(8 + i) * n + t]);
+        if (!coarse) UNROLL for (int t = 0; t < n; t++) high[t] = dot_words(high[t], w, x[i * n + t]);
+        UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], w, x[(coarse ? i : 8 + i) * n + t]);
     }
-    UNROLL for (int t = 0; t < n; t++) sums[t] += high[t] << 7;
+    if (!coarse) UNROLL for (int t = 0; t < n; t++) sums[t] += high[t] << 7;
 }
 
 #else
@@ -84,7 +87,7 @@ INLINE vi add_pairs(vi sum, __m512i pairs, short weight) {
 }
 
 /* Eight products of 0..15 by -127..127 in each 16-bit lane's pair: at most 30,480, so they are added there. */
-INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sums) {
+INLINE void dot_q4(const int n, const bool coarse, const uint8_t *words, const uint32_t *x, vi *sums) {
     const __m512i four = _mm512_set1_epi8(15);
     __m512i high[TILE_MAX], low[TILE_MAX];
     UNROLL for (int t = 0; t < n; t++) high[t] = low[t] = _mm512_setzero_si512();
@@ -93,10 +96,14 @@ INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sum
         const __m512i nibbles = _mm512_and_si512(i < 4 ? w : _mm512_srli_epi16(w, 4), four);
         UNROLL for (int t = 0; t < n; t++) {
             high[t] = _mm512_add_epi16(high[t], _mm512_maddubs_epi16(nibbles, set1_word(x[i * n + t])));
-            low[t] = _mm512_add_epi16(low[t], _mm512_maddubs_epi16(nibbles, set1_word(x[(8 + i) * n + t])));
+            if (!coarse)
+                low[t] = _mm512_add_epi16(low[t], _mm512_maddubs_epi16(nibbles, set1_word(x[(8 + i) * n + t])));
         }
     }
-    UNROLL for (int t = 0; t < n; t++) sums[t] = add_pairs(add_pairs(sums[t], low[t], 1), high[t], 128);
+    UNROLL for (int t = 0; t < n; t++) {
+        if (!coarse) sums[t] = add_pairs(sums[t], low[t], 1);
+        sums[t] = add_pairs(sums[t], high[t], coarse ? 1 : 128);
+    }
 }
 
 INLINE __m512i with_sign(__mmask64 negative, uint32_t x) {
@@ -104,13 +111,16 @@ INLINE __m512i with_sign(__mmask64 negative, uint32_t x) {
 }
 
 /* |w| times x with w's sign: a pair is at most 2 * 128 * 127 = 32,512. */
-INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const uint32_t *x, vi *sums) {
+INLINE void dot_q8(const int n, const bool coarse, const int n_words, const uint8_t *words, const uint32_t *x,
+                   vi *sums) {
     UNROLL for (int i = 0; i < n_words; i++) {
         const __m512i w = load_words(words, i), magnitude = _mm512_abs_epi8(w);
         const __mmask64 negative = _mm512_movepi8_mask(w);
         UNROLL for (int t = 0; t < n; t++) {
-            const __m512i high = with_sign(negative, x[i * n + t]), low = with_sign(negative, x[(8 + i) * n + t]);
-            sums[t] = add_pairs(sums[t], _mm512_maddubs_epi16(magnitude, high), 128);
+            const __m512i high = with_sign(negative, x[i * n + t]);
+            sums[t] = add_pairs(sums[t], _mm512_maddubs_epi16(magnitude, high), coarse ? 1 : 128);
+            if (coarse) continue;
+            const __m512i low = with_sign(negative, x[(8 + i) * n + t]);
             sums[t] = add_pairs(sums[t], _mm512_maddubs_epi16(magnitude, low), 1);
         }
     }
@@ -126,13 +136,13 @@ INLINE void store_halves(uint32_t *words, __m512i q) {
     _mm_storeu_si128((__m128i *)(words + 8), _mm512_cvtepi32_epi8(low));
 }
 
-INLINE float quantise(const float *x, uint32_t *words, int32_t *sums) {
+INLINE float quantise(const float *x, const bool coarse, uint32_t *words, int32_t *sums) {
     const __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + LANES);
     const __m512i no_sign = _mm512_set1_epi32(0x7fffffff);  // compared as integers, NaN and infinity are the largest
     const __m512i bits = _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(a), no_sign),
                                           _mm512_and_si512(_mm512_castps_si512(b), no_sign));
     const float most = _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128((int)_mm512_reduce_max_epu32(bits))));
-    const float inverse = quantise_inverse(most);
+    const float inverse = quantise_inverse(most, coarse);
     __m512i qa = _mm512_setzero_si512(), qb = qa;
     if (inverse > 0) {
         qa = _mm512_cvtps_epi32(_mm512_mul_ps(a, _mm512_set1_ps(inverse)));
@@ -140,9 +150,14 @@ INLINE float quantise(const float *x, uint32_t *words, int32_t *sums) {
     }
     sums[0] = _mm512_reduce_add_epi32(qa);
     sums[1] = _mm512_reduce_add_epi32(qb);
-    store_halves(words, qa);
-    store_halves(words + 4, qb);
-    return quantise_scale(most);
+    if (coarse) {
+        _mm_storeu_si128((__m128i *)words, _mm512_cvtepi32_epi8(qa));
+        _mm_storeu_si128((__m128i *)(words + 4), _mm512_cvtepi32_epi8(qb));
+    } else {
+        store_halves(words, qa);
+        store_halves(words + 4, qb);
+    }
+    return quantise_scale(most, coarse);
 }
 
 #include "cpu/kernels_body.h"

@@ -1,16 +1,17 @@
 /* What all kernel sets have in common, written upon a few primitives that each set's file defines before it includes
    this one.
 
-   LANES, TILE_FLOAT, TILE_SMALL, ZERO8, KERNELS, NAME: as in struct kernels.
+   LANES, TILE_FLOAT, TILE_SMALL, TILE_COARSE, ZERO8, KERNELS, NAME: as in struct kernels.
+   COARSE_WORDS: words of 32 coarse activations.
    BASE, if there is one: a set with the same lanes whose float products and attention are used.
    vf, vi: vectors of LANES floats or 32-bit integers (GNU vector extensions, so + - * work).
    vf_set1, vi_set1, vf_load, vf_store, vf_max; vf_fma(a, b, c) is a * b + c; vf_sum and vf_max_of go across a vector.
    vf_load_f16, vf_load_bf16, vf_store_f16.
    vf_round is to the nearest integer; vf_to_int, vf_from_int; vf_power2 is 2^i for -126..127.
-   quantise(x, words, sums): 32 floats to 16 words, in an order of the set's own, of which word SECOND_HALF is the first
-   of the second 16 floats; the sums of the integers of both halves; returns the scale.
-   dot_q4(n, words, x, sums): sums[t] += the 32 columns of words [4][LANES] times x [16][n].
-   dot_q8(n, n_words, words, x, sums): the same for the 4 * n_words columns of words [n_words][LANES]. */
+   quantise(x, coarse, words, sums): 32 floats to 16 or COARSE_WORDS words, in an order of the set's own, of which word
+   SECOND_HALF is the first of the second 16 floats; the sums of the integers of both halves; returns the scale.
+   dot_q4(n, coarse, words, x, sums): sums[t] += the 32 columns of words [4][LANES] times x [16 or COARSE_WORDS][n].
+   dot_q8(n, coarse, n_words, words, x, sums): the same for the 4 * n_words columns of words [n_words][LANES]. */
 #ifndef UTTER_CPU_KERNELS_BODY_H
 #define UTTER_CPU_KERNELS_BODY_H
 
@@ -76,8 +77,8 @@ INLINE void float_product(const int n, const enum format format, const struct pa
 #endif
 
 /* One panel times n tokens. */
-INLINE void small_product(const int n, const enum format format, const struct panels *w, int64_t panel,
-                          const struct tile *x, const float *bias, float *y, int64_t y_stride) {
+INLINE void small_product(const int n, const bool coarse, const enum format format, const struct panels *w,
+                          int64_t panel, const struct tile *x, const float *bias, float *y, int64_t y_stride) {
     const int n_words = format == FORMAT_Q4 || format == FORMAT_Q4M ? 4 : 8;
     const bool minimum = format == FORMAT_Q4M || format == FORMAT_Q8M, halves = format == FORMAT_Q8H;
     const int64_t n_blocks = w->cols / BLOCK;
@@ -87,13 +88,13 @@ INLINE void small_product(const int n, const enum format format, const struct pa
     UNROLL for (int t = 0; t < n; t++) sum[t] = vf_set1(0);
     for (int64_t b = 0; b < n_blocks; b++) {
         const uint8_t *words = pair + b % 2 * n_data, *scales = pair + 2 * n_data + b % 2 * n_scales;
-        const uint32_t *q = x->q + b * 16 * n;
+        const uint32_t *q = x->q + b * (coarse ? COARSE_WORDS : 16) * n;
         const float *scale = x->scale + b * n;
         if (halves) {
             for (int h = 0; h < 2; h++) {
                 vi dot[TILE_MAX];
                 UNROLL for (int t = 0; t < n; t++) dot[t] = vi_set1(x->start[(b * 2 + h) * n + t]);
-                dot_q8(n, 4, words + h * 4 * LANES * 4, q + h * SECOND_HALF * n, dot);
+                dot_q8(n, coarse, 4, words + h * 4 * LANES * 4, q + h * SECOND_HALF * n, dot);
                 vf d = vf_load((const float *)scales + h * LANES);
                 UNROLL for (int t = 0; t < n; t++) sum[t] = vf_fma(vf_from_int(dot[t]) * d, vf_set1(scale[t]), sum[t]);
             }
@@ -101,9 +102,9 @@ INLINE void small_product(const int n, const enum format format, const struct pa
             vi dot[TILE_MAX];
             UNROLL for (int t = 0; t < n; t++) dot[t] = vi_set1(x->start[b * n + t]);
             if (n_words == 4)
-                dot_q4(n, words, q, dot);
+                dot_q4(n, coarse, words, q, dot);
             else
-                dot_q8(n, 8, words, q, dot);
+                dot_q8(n, coarse, 8, words, q, dot);
             vf d = minimum ? vf_load((const float *)scales) : vf_load_f16((const uint16_t *)scales);
             UNROLL for (int t = 0; t < n; t++) sum[t] = vf_fma(vf_from_int(dot[t]) * d, vf_set1(scale[t]), sum[t]);
             if (minimum) {
@@ -125,61 +126,76 @@ INLINE void small_product(const int n, const enum format format, const struct pa
                                                        const float *bias, float *y, int64_t y_stride) {                \
         for (int64_t p = begin; p < end; p += 2) float_product(N, FORMAT, w, p, k_begin, k_end, x, bias, y, y_stride); \
     }
-#define SMALL_FUNCTION(FORMAT, N)                                                                            \
-    static __attribute__((noinline)) void FORMAT##_##N(const struct panels *w, int64_t begin, int64_t end,   \
-                                                       int64_t k_begin, int64_t k_end, const struct tile *x, \
-                                                       const float *bias, float *y, int64_t y_stride) {      \
-        (void)k_begin, (void)k_end;                                                                          \
-        for (int64_t p = begin; p < end; p++) small_product(N, FORMAT, w, p, x, bias, y, y_stride);          \
+#define SMALL_FUNCTION(FORMAT, COARSE, N)                                                                         \
+    static __attribute__((noinline)) void FORMAT##_##COARSE##_##N(                                                \
+        const struct panels *w, int64_t begin, int64_t end, int64_t k_begin, int64_t k_end, const struct tile *x, \
+        const float *bias, float *y, int64_t y_stride) {                                                          \
+        (void)k_begin, (void)k_end;                                                                               \
+        for (int64_t p = begin; p < end; p++) small_product(N, COARSE, FORMAT, w, p, x, bias, y, y_stride);       \
     }
 #define ENTRY(FORMAT, N) [FORMAT][N] = FORMAT##_##N,
+#define SMALL_ENTRY(FORMAT, COARSE, N) [FORMAT][COARSE][N] = FORMAT##_##COARSE##_##N,
 
 #if TILE_FLOAT == 14
-#define FLOAT_TILES(DO, FORMAT)                                                                           \
-    DO(FORMAT, 1)                                                                                         \
-    DO(FORMAT, 2)                                                                                         \
-    DO(FORMAT, 3)                                                                                         \
-    DO(FORMAT, 4)                                                                                         \
-    DO(FORMAT, 5)                                                                                         \
-    DO(FORMAT, 6)                                                                                         \
-    DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) DO(FORMAT, 10) DO(FORMAT, 11) DO(FORMAT, 12) DO(FORMAT, 13) \
-        DO(FORMAT, 14)
+#define FLOAT_TILES(DO, FORMAT) \
+    DO(FORMAT, 1)               \
+    DO(FORMAT, 2)               \
+    DO(FORMAT, 3)               \
+    DO(FORMAT, 4)               \
+    DO(FORMAT, 5)               \
+    DO(FORMAT, 6)               \
+    DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) DO(FORMAT, 10) DO(FORMAT, 11) DO(FORMAT, 12) DO(FORMAT, 13) DO(FORMAT, 14)
 #elif TILE_FLOAT == 6
 #define FLOAT_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6)
 #else
 #define FLOAT_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4)
 #endif
+#define TILES_4(DO, FORMAT, COARSE) \
+    DO(FORMAT, COARSE, 1) DO(FORMAT, COARSE, 2) DO(FORMAT, COARSE, 3) DO(FORMAT, COARSE, 4)
+#define TILES_8(DO, FORMAT, COARSE) \
+    TILES_4(DO, FORMAT, COARSE)     \
+    DO(FORMAT, COARSE, 5) DO(FORMAT, COARSE, 6) DO(FORMAT, COARSE, 7) DO(FORMAT, COARSE, 8)
+#define TILES_12(DO, FORMAT, COARSE) \
+    TILES_8(DO, FORMAT, COARSE)      \
+    DO(FORMAT, COARSE, 9) DO(FORMAT, COARSE, 10) DO(FORMAT, COARSE, 11) DO(FORMAT, COARSE, 12)
 #if TILE_SMALL == 8
-#define SMALL_TILES(DO, FORMAT) \
-    DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6) DO(FORMAT, 7) DO(FORMAT, 8)
+#define FINE_TILES TILES_8
 #else
-#define SMALL_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4)
+#define FINE_TILES TILES_4
 #endif
+#if TILE_COARSE == 12
+#define COARSE_TILES TILES_12
+#else
+#define COARSE_TILES TILES_4
+#endif
+#define SMALL_TILES(DO, FORMAT) FINE_TILES(DO, FORMAT, 0) COARSE_TILES(DO, FORMAT, 1)
 #define ALL_FLOAT(DO) FLOAT_TILES(DO, FORMAT_F32) FLOAT_TILES(DO, FORMAT_F16) FLOAT_TILES(DO, FORMAT_BF16)
-#define ALL_SMALL(DO)          \
-    SMALL_TILES(DO, FORMAT_Q4) \
-    SMALL_TILES(DO, FORMAT_Q4M) SMALL_TILES(DO, FORMAT_Q8) SMALL_TILES(DO, FORMAT_Q8M) SMALL_TILES(DO, FORMAT_Q8H)
+#define ALL_SMALL(DO)           \
+    SMALL_TILES(DO, FORMAT_Q4)  \
+    SMALL_TILES(DO, FORMAT_Q4M) \
+    SMALL_TILES(DO, FORMAT_Q8) SMALL_TILES(DO, FORMAT_Q8M) SMALL_TILES(DO, FORMAT_Q8H)
 
 typedef void multiply_function(const struct panels *, int64_t, int64_t, int64_t, int64_t, const struct tile *,
                                const float *, float *, int64_t);
-#if defined(BASE)
 ALL_SMALL(SMALL_FUNCTION)
-static multiply_function *const functions[][TILE_MAX + 1] = {ALL_SMALL(ENTRY)};
-#else
+static multiply_function *const small_functions[][2][TILE_MAX + 1] = {ALL_SMALL(SMALL_ENTRY)};
+#if !defined(BASE)
 ALL_FLOAT(FLOAT_FUNCTION)
-ALL_SMALL(SMALL_FUNCTION)
-static multiply_function *const functions[][TILE_MAX + 1] = {ALL_FLOAT(ENTRY) ALL_SMALL(ENTRY)};
+static multiply_function *const float_functions[][TILE_MAX + 1] = {ALL_FLOAT(ENTRY)};
 #endif
 
 static void multiply(const struct panels *w, int64_t begin, int64_t end, int64_t k_begin, int64_t k_end,
                      const struct tile *x, const float *bias, float *y, int64_t y_stride) {
+    multiply_function *f;
+    if (!format_is_float(w->format))
+        f = small_functions[w->format][x->coarse][x->n];
+    else
 #if defined(BASE)
-    if (format_is_float(w->format)) {
-        BASE.multiply(w, begin, end, k_begin, k_end, x, bias, y, y_stride);
-        return;
-    }
+        f = BASE.multiply;
+#else
+        f = float_functions[w->format][x->n];
 #endif
-    functions[w->format][x->n](w, begin, end, k_begin, k_end, x, bias, y, y_stride);
+    f(w, begin, end, k_begin, k_end, x, bias, y, y_stride);
 }
 
 /* ---- activations ---- */
@@ -189,20 +205,21 @@ static void prepare_float(const float *x, int64_t x_stride, int n, int64_t cols,
         for (int64_t k = 0; k < cols; k++) f[k * n + t] = x[t * x_stride + k];
 }
 
-static void prepare(enum format format, const float *x, int64_t x_stride, int n, int64_t cols,
+static void prepare(enum format format, bool coarse, const float *x, int64_t x_stride, int n, int64_t cols,
                     const struct tile_room *room) {
     if (format_is_float(format)) {
         prepare_float(x, x_stride, n, cols, room->f);
         return;
     }
     const bool minimum = format == FORMAT_Q4M || format == FORMAT_Q8M;
+    const int n_words = coarse ? COARSE_WORDS : 16;
     const int zero = format == FORMAT_Q4 ? 8 : format == FORMAT_Q4M ? 0 : ZERO8;
     for (int t = 0; t < n; t++)
         for (int64_t b = 0; b < cols / BLOCK; b++) {
             uint32_t words[16];
             int32_t sums[2];
-            float d = quantise(x + t * x_stride + b * BLOCK, words, sums);
-            for (int i = 0; i < 16; i++) room->q[(b * 16 + i) * n + t] = words[i];
+            float d = quantise(x + t * x_stride + b * BLOCK, coarse, words, sums);
+            for (int i = 0; i < n_words; i++) room->q[(b * n_words + i) * n + t] = words[i];
             room->scale[b * n + t] = d;
             if (format == FORMAT_Q8H) {
                 room->start[(b * 2 + 0) * n + t] = -zero * sums[0];
@@ -369,6 +386,7 @@ const struct kernels KERNELS = {
     .lanes = LANES,
     .n_tile_float = TILE_FLOAT,
     .n_tile_small = TILE_SMALL,
+    .n_tile_coarse = TILE_COARSE,
     .zero8 = ZERO8,
     .prepare = prepare,
     .multiply = multiply,

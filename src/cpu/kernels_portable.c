@@ -7,6 +7,8 @@
 #define LANES 4
 #define TILE_FLOAT 4
 #define TILE_SMALL 4
+#define TILE_COARSE 4
+#define COARSE_WORDS 16
 #define ZERO8 0
 #define SECOND_HALF 8
 #define KERNELS kernels_portable
@@ -87,7 +89,9 @@ INLINE vi load_words(const uint8_t *words, int i) {
     return w;
 }
 
-INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const uint32_t *x, vi *sums) {
+INLINE void dot_q8(const int n, const bool coarse, const int n_words, const uint8_t *words, const uint32_t *x,
+                   vi *sums) {
+    (void)coarse;
     float columns[BLOCK * TILE_SMALL];
     vf products[TILE_MAX];
     expand(n, n_words * 4, x, columns);
@@ -96,7 +100,8 @@ INLINE void dot_q8(const int n, const int n_words, const uint8_t *words, const u
     UNROLL for (int t = 0; t < n; t++) sums[t] += vf_to_int(products[t]);
 }
 
-INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sums) {
+INLINE void dot_q4(const int n, const bool coarse, const uint8_t *words, const uint32_t *x, vi *sums) {
+    (void)coarse;
     float columns[BLOCK * TILE_SMALL];
     vf products[TILE_MAX];
     expand(n, BLOCK, x, columns);
@@ -109,7 +114,7 @@ INLINE void dot_q4(const int n, const uint8_t *words, const uint32_t *x, vi *sum
     UNROLL for (int t = 0; t < n; t++) sums[t] += vf_to_int(products[t]);
 }
 
-static float quantise(const float *x, uint32_t *words, int32_t *sums) {
+static float quantise(const float *x, const bool coarse, uint32_t *words, int32_t *sums) {
     uint32_t bits = 0;  // of the largest magnitude; NaN and infinity are larger than any number
     for (int i = 0; i < BLOCK; i++) {
         uint32_t v;
@@ -118,7 +123,7 @@ static float quantise(const float *x, uint32_t *words, int32_t *sums) {
     }
     float most;
     memcpy(&most, &bits, sizeof most);
-    const float inverse = quantise_inverse(most);
+    const float inverse = quantise_inverse(most, coarse);
     int16_t q[BLOCK] = {0};
     sums[0] = sums[1] = 0;
     if (inverse > 0)
@@ -127,7 +132,7 @@ static float quantise(const float *x, uint32_t *words, int32_t *sums) {
             sums[i / 16] += q[i];
         }
     memcpy(words, q, sizeof q);
-    return quantise_scale(most);
+    return quantise_scale(most, coarse);
 }
 
 #include "cpu/kernels_body.h"

@@ -119,6 +119,7 @@ struct group {
     const struct product *products;
     int n_products;
     enum format format;  // of the first; the others' x is the same
+    bool coarse;
     int64_t cols;
     const float *x;
     int64_t x_stride, n;
@@ -145,7 +146,7 @@ static struct tile tile_at(const struct group *g, int64_t i) {
     if (!g->room) return (struct tile){.n = 1, .f = g->x};
     const struct tile_room r = tile_room(g, i);
     const int n = (int)(tile_begin(g, i + 1) - tile_begin(g, i));
-    return (struct tile){n, r.f, r.q, r.scale, r.start, r.sum};
+    return (struct tile){n, g->coarse, r.f, r.q, r.scale, r.start, r.sum};
 }
 
 static void prepare_tiles(void *argument, int thread, int n_threads) {
@@ -155,7 +156,8 @@ static void prepare_tiles(void *argument, int thread, int n_threads) {
     for (int64_t i = begin; i < end; i++) {
         const struct tile_room room = tile_room(g, i);
         const int64_t t = tile_begin(g, i);
-        g->k->prepare(g->format, g->x + t * g->x_stride, g->x_stride, (int)(tile_begin(g, i + 1) - t), g->cols, &room);
+        g->k->prepare(g->format, g->coarse, g->x + t * g->x_stride, g->x_stride, (int)(tile_begin(g, i + 1) - t),
+                      g->cols, &room);
     }
 }
 
@@ -222,7 +224,7 @@ static int count_tasks(const struct group *g, int n_threads) {
 
 static status run_group(struct group *g, struct pool *pool, struct matmul_scratch *scratch) {
     const bool floats = format_is_float(g->format);
-    const int width = floats ? g->k->n_tile_float : g->k->n_tile_small;
+    const int width = floats ? g->k->n_tile_float : g->coarse ? g->k->n_tile_coarse : g->k->n_tile_small;
     g->n_tiles = (g->n + width - 1) / width;
     if (!(floats && g->n == 1)) {
         TRY(scratch_grow(scratch, g->n, token_bytes(g->format, g->cols)));
@@ -237,8 +239,9 @@ static status run_group(struct group *g, struct pool *pool, struct matmul_scratc
 }
 
 /* Whether x is prepared alike for both. */
-static bool same_preparation(enum format a, enum format b) {
-    return a == b || (format_is_float(a) && format_is_float(b));
+static bool same_preparation(const struct packed *a, const struct packed *b) {
+    if (format_is_float(a->panels.format)) return format_is_float(b->panels.format);
+    return a->panels.format == b->panels.format && a->coarse == b->coarse;
 }
 
 status matmul_group(const struct kernels *k, struct pool *pool, struct matmul_scratch *scratch,
@@ -249,12 +252,13 @@ status matmul_group(const struct kernels *k, struct pool *pool, struct matmul_sc
         struct group g = {.k = k,
                           .products = products + i,
                           .format = w->panels.format,
+                          .coarse = w->coarse,
                           .cols = w->cols,
                           .x = x,
                           .x_stride = x_stride,
                           .n = n};
         for (next = i + 1; next < n_products; next++)
-            if (!same_preparation(products[next].w->panels.format, g.format)) break;
+            if (!same_preparation(products[next].w, w)) break;
         g.n_products = next - i;
         TRY(run_group(&g, pool, scratch));
     }

@@ -12,6 +12,7 @@
 /* A weight matrix made ready for the kernel set. */
 struct packed {
     block_type type;  // as stored
+    bool coarse;      // activations are rounded to 8 bits for it, if it is quantised: to be set by who packs it
     int64_t rows, cols;
     struct panels panels;
     size_t n_bytes;      // of the panels

@@ -107,12 +107,16 @@ static struct difference compare(const float *reference, const float *logits, in
     return d;
 }
 
-/* Not further from the reference than llama.cpp is; and since activations keep 15 bits here, nothing but the F16 cache
-   should be seen, whatever the weights' type (llama.cpp with F32 weights: 0.015, 0.0027). */
+/* Not further from the reference than llama.cpp is. With weights that are floats nothing but the F16 cache should be
+   seen (llama.cpp with F32 weights: 0.015, 0.0027). With quantised ones it rounds all activations to 8 bits, here they
+   are rounded so for the feed-forward networks alone: that leaves about half the divergence. */
 static void check(const struct fixture *f, const struct difference *d) {
     const struct difference *l = &f->llama;
     assert_true(d->max <= l->max && d->rms <= l->rms && d->kl <= l->kl);
-    assert_true(d->max <= 0.03 && d->rms <= 0.004 && d->kl <= 1e-5 && d->same_argmax >= 39);
+    if (block_info(f->model->weights.layers[0].gate.type)->n_weights == 1)
+        assert_true(d->max <= 0.03 && d->rms <= 0.004 && d->kl <= 1e-5 && d->same_argmax >= 39);
+    else
+        assert_true(d->rms <= 0.7 * l->rms && d->kl <= 0.6 * l->kl);
 }
 
 static void worst(struct difference *a, const struct difference *b) {

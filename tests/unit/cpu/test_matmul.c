@@ -58,6 +58,7 @@ static void random_block(block_type type, uint8_t *p) {
 struct problem {
     struct matrix m;
     int64_t n, x_stride;
+    bool coarse;
     uint8_t *weights;
     float *dequantised;  // [rows, cols]
     float *x;            // n rows of cols, x_stride apart
@@ -95,17 +96,17 @@ static void expect(const struct problem *p, bool small, int64_t row, int64_t t, 
                    double *bound, double *size) {
     const float *w = p->dequantised + row * p->m.cols, *x = p->x + t * p->x_stride;
     float most = 0;
+    const float whole = p->coarse ? COARSE_MOST : QUANTISED_MOST;
     *exact = *rounded = *bound = *size = 0;
     for (int64_t c = 0; c < p->m.cols; c++) {
         if (small && c % BLOCK == 0) {
             most = 0;
             for (int i = 0; i < BLOCK; i++) most = fmaxf(most, fabsf(x[c + i]));
         }
-        const double q =
-            small && most > 0 ? nearbyintf(x[c] * (QUANTISED_MOST / most)) * (most / QUANTISED_MOST) : x[c];
+        const double q = small && most > 0 ? nearbyintf(x[c] * (whole / most)) * (most / whole) : x[c];
         *exact += (double)w[c] * x[c];
         *rounded += w[c] * q;
-        *bound += fabs(w[c]) * most / QUANTISED_MOST / 2 * 1.001;
+        *bound += fabs(w[c]) * most / whole / 2 * 1.001;
         *size += fabs((double)w[c] * x[c]);
     }
 }
@@ -115,6 +116,7 @@ static void check(const struct kernels *k, struct pool *pool, struct matmul_scra
     struct packed w;
     assert_ok(packed_make(k, &p->m, rows, n_rows, &w));
     assert_int_equal(w.rows, n_rows);
+    w.coarse = p->coarse;
     const int64_t y_stride = n_rows + 3;
     float *y = alloc_aligned((size_t)(p->n * y_stride + BOUND_GUARD), sizeof(float));
     for (int64_t i = 0; i < p->n * y_stride + BOUND_GUARD; i++) y[i] = 12345;
@@ -178,6 +180,8 @@ static void every_type_and_shape(void **unused) {
                 for (size_t j = 0; j < sizeof n / sizeof *n; j++) {
                     struct problem p = problem_new(types[i], shapes[s].rows, shapes[s].cols, n[j], shapes[s].cols);
                     check(usable(set), m.pools[j % 3], m.scratch, &p, NULL, shapes[s].rows, j % 2);
+                    p.coarse = true;
+                    check(usable(set), m.pools[j % 3], m.scratch, &p, NULL, shapes[s].rows, j % 2);
                     problem_free(&p);
                 }
     machine_free(&m);
@@ -234,12 +238,13 @@ static void same_bits_however_it_is_split(void **unused) {
     enum { N = 23, ROWS = 77 };
     struct machine m = machine_new();
     for (int set = 0; usable(set); set++)
-        for (int i = 0; i < N_TYPES; i++) {
+        for (int i = 0; i < 2 * N_TYPES; i++) {
             const struct kernels *k = usable(set);
-            struct problem p = problem_new(types[i], ROWS, 512, N, 512);
+            struct problem p = problem_new(types[i / 2], ROWS, 512, N, 512);
             struct packed w;
             float all[N * ROWS], again[N * ROWS];
             assert_ok(packed_make(k, &p.m, NULL, 0, &w));
+            w.coarse = i % 2;
             assert_ok(matmul(k, m.pools[0], m.scratch, &w, p.x, 512, N, p.bias, all, ROWS));
             for (int pool = 1; pool < 3; pool++) {
                 assert_ok(matmul(k, m.pools[pool], m.scratch, &w, p.x, 512, N, p.bias, again, ROWS));
@@ -270,6 +275,7 @@ static void groups(void **unused) {
         for (int i = 0; i < N_MIXED; i++) {
             p[i] = problem_new(mixed[i], 20 + 13 * i, COLS, N, COLS);
             assert_ok(packed_make(k, &p[i].m, NULL, 0, &w[i]));
+            w[i].coarse = i == 1;
             float *y = alloc_aligned((size_t)(N * w[i].rows), sizeof(float));
             products[i] = (struct product){&w[i], i % 2 ? p[i].bias : NULL, y, w[i].rows};
         }
@@ -325,6 +331,7 @@ static void not_a_number(void **unused) {
                 float y[N * ROWS];
                 p.x[COLS + 100] = bad[j];
                 assert_ok(packed_make(usable(set), &p.m, NULL, 0, &w));
+                w.coarse = j == 1;
                 assert_ok(matmul(usable(set), m.pools[1], m.scratch, &w, p.x, COLS, N, NULL, y, ROWS));
                 for (int r = 0; r < ROWS; r++) {
                     assert_false(isfinite(y[ROWS + r]));
@@ -344,12 +351,13 @@ static void extreme_activations(void **unused) {
     struct machine m = machine_new();
     for (int set = 0; usable(set); set++)
         for (int i = 0; i < N_TYPES; i++)
-            for (int j = 0; j < 5; j++) {
+            for (int j = 0; j < 10; j++) {
                 struct problem p = problem_new(types[i], ROWS, COLS, 1, COLS);
                 struct packed w;
                 float y[ROWS];
-                for (int c = 0; c < COLS; c++) p.x[c] = sizes[j] * (c % 2 ? 1 : -1);
+                for (int c = 0; c < COLS; c++) p.x[c] = sizes[j % 5] * (c % 2 ? 1 : -1);
                 assert_ok(packed_make(usable(set), &p.m, NULL, 0, &w));
+                w.coarse = j >= 5;
                 assert_ok(matmul(usable(set), m.pools[1], m.scratch, &w, p.x, COLS, 1, NULL, y, ROWS));
                 for (int r = 0; r < ROWS; r++) {
                     double exact = 0, size = 0;
