@@ -1,26 +1,25 @@
 #include "codec/encoder.h"
 
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "codec/encoder_parts.h"
 
-/* Bounds that no real encoder comes near; they keep every product of sizes far from overflow. */
-enum { MAX_WIDTH = 1 << 15, MAX_LAYERS = 512, MAX_TAPS = 63, MAX_STRIDE = 16, MAX_CONTEXT = 4096 };
-enum { MAX_LINEARS = 64 + ENCODER_MAX_STAGES * 8, LINEARS_OF_LAYER = 10 };
-enum { MAX_VECTORS = 64 + ENCODER_MAX_STAGES * 24, VECTORS_OF_LAYER = 32 };
-enum { NAME_SIZE = 96 };
+enum { MAX_LAYERS = 512, MAX_STRIDE = 16, MAX_CONTEXT = 4096 };
+enum { MAX_LINEARS = 256 + ENCODER_MAX_STAGES * 8, LINEARS_OF_LAYER = 10 };
+enum { MAX_VECTORS = 256 + ENCODER_MAX_STAGES * 24, VECTORS_OF_LAYER = 32 };
 
 static const char architecture[] = "neucodec-encoder";
 static const int dilations[ENCODER_UNITS] = {1, 3, 9};
 
-static status read_config(const struct gguf *g, struct encoder_config *config);
+static status read_config(struct codec_encoder *e);
+static status read_own_config(const struct gguf *g, struct encoder_config *config);
 static status load_acoustic(struct codec_encoder *e);
 static status load_semantic(struct codec_encoder *e);
 static status load_layer(struct codec_encoder *e, int i);
+static status load_convs(struct codec_encoder *e);
 static status load_ends(struct codec_encoder *e);
 static status make_lists(struct codec_encoder *e);
 static status check_kind(const struct gguf *g);
@@ -36,11 +35,13 @@ status codec_encoder_load(struct gguf *g, struct codec_encoder **out) {
     e->file = g;
     e->label = gguf_label(g);
     status s = check_kind(g);
-    if (s == UTTER_OK) s = read_config(g, &e->config);
+    if (s == UTTER_OK) s = read_config(e);
     if (s == UTTER_OK) s = load_name(e);
     if (s == UTTER_OK) s = make_lists(e);
-    if (s == UTTER_OK) s = load_acoustic(e);
-    if (s == UTTER_OK) s = load_semantic(e);
+    if (s == UTTER_OK && e->distill) s = encoder_distill_load(e);
+    if (s == UTTER_OK && !e->distill) s = load_acoustic(e);
+    if (s == UTTER_OK && !e->distill) s = load_semantic(e);
+    if (s == UTTER_OK) s = load_convs(e);
     if (s == UTTER_OK) s = load_ends(e);
     if (s != UTTER_OK) {
         codec_encoder_free(e);
@@ -57,6 +58,7 @@ void codec_encoder_free(struct codec_encoder *e) {
     free(e->linears);
     free(e->stages);
     free(e->layers);
+    free(e->distill);
     free(e->name);
     gguf_close(e->file);
     free(e);
@@ -128,49 +130,18 @@ static status load_name(struct codec_encoder *e) {
     return e->name ? UTTER_OK : fail_memory(name.len + 1, "the encoder's name");
 }
 
-static status need_int(const struct gguf *g, const char *key, int low, int high, int *out) {
-    int64_t value;
-    TRY(gguf_need_i64(g, key, low, high, &value));
-    *out = (int)value;
-    return UTTER_OK;
-}
-
-static status need_ints(const struct gguf *g, const char *key, int n_max, int low, int high, int *values, int *n) {
-    struct gguf_array array;
-    if (!gguf_get_array(g, key, &array)) return fail(UTTER_FORMAT, "%s: the array %s is missing", gguf_label(g), key);
-    if (array.n < 1 || array.n > (size_t)n_max)
-        return fail(UTTER_UNSUPPORTED, "%s: %s has %zu elements, not 1..%d", gguf_label(g), key, array.n, n_max);
-    for (size_t i = 0; i < array.n; i++) {
-        int64_t value;
-        if (!gguf_array_i64(&array, i, &value) || value < low || value > high)
-            return fail(UTTER_FORMAT, "%s: element %zu of %s is no whole number from %d to %d", gguf_label(g), i, key,
-                        low, high);
-        values[i] = (int)value;
-    }
-    *n = (int)array.n;
-    return UTTER_OK;
-}
-
-/* The tensor's outermost dimension: outputs, rows. */
-static status outputs(const struct gguf *g, const char *name, int *out) {
-    const struct gguf_tensor *t = gguf_find_tensor(g, name);
-    if (!t) return fail(UTTER_FORMAT, "%s: tensor %s is missing", gguf_label(g), name);
-    int64_t n = t->dims[t->n_dims - 1];
-    if (n < 1 || n > MAX_WIDTH)
-        return fail(UTTER_FORMAT, "%s: tensor %s has %lld outputs, not 1..%d", gguf_label(g), name, (long long)n,
-                    MAX_WIDTH);
-    *out = (int)n;
-    return UTTER_OK;
-}
-
-static status read_config(const struct gguf *g, struct encoder_config *config) {
-    const char *label = gguf_label(g);
-    TRY(need_int(g, "neucodec-encoder.sample_rate", 1, 1 << 20, &config->sample_rate));
-    TRY(need_int(g, "neucodec-encoder.hop_length", 1, 1 << 20, &config->hop));
+/* Which of the two kinds it is, and what both have. */
+static status read_config(struct codec_encoder *e) {
+    const struct gguf *g = e->file;
+    struct encoder_config *config = &e->config;
+    const char *label = e->label;
+    TRY(encoder_need_int(g, "neucodec-encoder.sample_rate", 1, 1 << 20, &config->sample_rate));
+    TRY(encoder_need_int(g, "neucodec-encoder.hop_length", 1, 1 << 20, &config->hop));
     if (config->sample_rate != ENCODER_SAMPLE_RATE || config->hop != ENCODER_HOP)
         return fail(UTTER_UNSUPPORTED, "%s: %d Hz with %d samples a code; utter knows encoders of %d Hz and %d", label,
                     config->sample_rate, config->hop, ENCODER_SAMPLE_RATE, ENCODER_HOP);
-    TRY(need_ints(g, "neucodec-encoder.fsq_levels", CODEC_MAX_FSQ, 2, 1 << 16, config->fsq_levels, &config->n_fsq));
+    TRY(encoder_need_ints(g, "neucodec-encoder.fsq_levels", CODEC_MAX_FSQ, 2, 1 << 16, config->fsq_levels,
+                          &config->n_fsq));
     int64_t n_codes = 1;
     for (int i = 0; i < config->n_fsq; i++) {
         n_codes *= config->fsq_levels[i];
@@ -178,32 +149,41 @@ static status read_config(const struct gguf *g, struct encoder_config *config) {
             return fail(UTTER_UNSUPPORTED, "%s: neucodec-encoder.fsq_levels makes more than 2^31 codes", label);
     }
     config->n_codes = (int)n_codes;
-    TRY(need_ints(g, "neucodec-encoder.strides", ENCODER_MAX_STAGES, 2, MAX_STRIDE, config->strides,
-                  &config->n_stages));
+    TRY(encoder_need_int(g, "neucodec-encoder.block_count", 1, MAX_LAYERS, &config->n_layers));
+    TRY(encoder_outputs(g, "semantic.feature_projection.projection.weight", &config->n_embd));
+    TRY(encoder_outputs(g, "semantic_encoder.initial_conv.weight", &config->n_mid));
+    TRY(encoder_outputs(g, "semantic_encoder.final_conv.weight", &config->n_semantic));
+    TRY(encoder_outputs(g, "fc_prior.weight", &config->vq_dim));
+    TRY(encoder_need_int(g, "neucodec-encoder.head_count", 1, config->n_embd, &config->n_heads));
+    if (config->n_embd % config->n_heads)
+        return fail(UTTER_FORMAT, "%s: neucodec-encoder.head_count %d does not divide the width %d", label,
+                    config->n_heads, config->n_embd);
+    struct gguf_string variant;
+    if (!gguf_get_string(g, "neucodec-encoder.variant", &variant)) return read_own_config(g, config);
+    if (variant.len == strlen("distill") && memcmp(variant.data, "distill", variant.len) == 0)
+        return encoder_distill_config(e);
+    return fail(UTTER_UNSUPPORTED, "%s: neucodec-encoder.variant is \"%.*s\"; this utter knows \"distill\"", label,
+                variant.len > 64 ? 64 : (int)variant.len, variant.data);
+}
+
+static status read_own_config(const struct gguf *g, struct encoder_config *config) {
+    const char *label = gguf_label(g);
+    TRY(encoder_need_ints(g, "neucodec-encoder.strides", ENCODER_MAX_STAGES, 2, MAX_STRIDE, config->strides,
+                          &config->n_stages));
     int64_t hop = 1;
     for (int i = 0; i < config->n_stages; i++) hop *= config->strides[i];
     if (hop != config->hop)
         return fail(UTTER_FORMAT, "%s: neucodec-encoder.strides make %lld samples a code, and hop_length says %d",
                     label, (long long)hop, config->hop);
-    TRY(need_int(g, "neucodec-encoder.block_count", 1, MAX_LAYERS, &config->n_layers));
-
-    TRY(outputs(g, "acoustic.conv_blocks.0.weight", &config->n_first));
-    if ((int64_t)config->n_first << config->n_stages > MAX_WIDTH)
+    TRY(encoder_outputs(g, "acoustic.conv_blocks.0.weight", &config->n_first));
+    if ((int64_t)config->n_first << config->n_stages > ENCODER_MAX_WIDTH)
         return fail(UTTER_FORMAT, "%s: %d channels doubled %d times are too many", label, config->n_first,
                     config->n_stages);
-    TRY(outputs(g, "acoustic.conv_final_block.1.weight", &config->n_acoustic));
-    TRY(outputs(g, "semantic.feature_projection.projection.weight", &config->n_embd));
-    TRY(outputs(g, "semantic.layers.0.ffn1.intermediate_dense.weight", &config->n_ffn));
-    TRY(outputs(g, "semantic_encoder.initial_conv.weight", &config->n_mid));
-    TRY(outputs(g, "semantic_encoder.final_conv.weight", &config->n_semantic));
-    TRY(outputs(g, "fc_prior.weight", &config->vq_dim));
-    TRY(need_int(g, "neucodec-encoder.head_count", 1, config->n_embd, &config->n_heads));
-    if (config->n_embd % config->n_heads)
-        return fail(UTTER_FORMAT, "%s: neucodec-encoder.head_count %d does not divide the width %d", label,
-                    config->n_heads, config->n_embd);
-    TRY(need_int(g, "neucodec-encoder.left_context", 0, MAX_CONTEXT, &config->left));
+    TRY(encoder_outputs(g, "acoustic.conv_final_block.1.weight", &config->n_acoustic));
+    TRY(encoder_outputs(g, "semantic.layers.0.ffn1.intermediate_dense.weight", &config->n_ffn));
+    TRY(encoder_need_int(g, "neucodec-encoder.left_context", 0, MAX_CONTEXT, &config->left));
     int n_distances;
-    TRY(outputs(g, "semantic.layers.0.self_attn.distance_embedding.weight", &n_distances));
+    TRY(encoder_outputs(g, "semantic.layers.0.self_attn.distance_embedding.weight", &n_distances));
     config->right = n_distances - 1 - config->left;
     if (config->right < 0 || config->right > MAX_CONTEXT)
         return fail(UTTER_FORMAT, "%s: %d distances do not go with a neucodec-encoder.left_context of %d", label,
@@ -227,104 +207,23 @@ static status make_lists(struct codec_encoder *e) {
     return UTTER_OK;
 }
 
-PRINTF_LIKE(2, 3)
-static const char *name_of(char *name, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(name, NAME_SIZE, format, arguments);
-    va_end(arguments);
-    return name;
-}
-
-static status load_vector(struct codec_encoder *e, const char *name, int64_t n, float **out) {
-    TRY(gguf_vector(e->file, name, n, out));
-    e->vectors[e->n_vectors++] = *out;
-    return UTTER_OK;
-}
-
-/* A matrix in the file as floats: [rows, cols]. */
-static status load_floats(struct codec_encoder *e, const char *name, int64_t rows, int64_t cols, float **out) {
-    struct matrix m;
-    TRY(gguf_matrix(e->file, name, rows, cols, &m));
-    float *values;
-    TRY(alloc_for(&values, (size_t)(rows * cols), sizeof *values, name));
-    e->vectors[e->n_vectors++] = values;
-    for (int64_t r = 0; r < rows; r++)
-        dequantize_row(m.type, (const uint8_t *)m.data + (size_t)r * block_row_bytes(m.type, cols), values + r * cols,
-                       cols);
-    for (int64_t i = 0; i < rows * cols; i++)
-        if (!isfinite(values[i]))
-            return fail(UTTER_FORMAT, "%s: element %lld of tensor %s is no finite number; the file is damaged",
-                        e->label, (long long)i, name);
-    *out = values;
-    return UTTER_OK;
-}
-
-static status load_norm(struct codec_encoder *e, const char *prefix, int64_t n, struct encoder_norm *out) {
-    char name[NAME_SIZE];
-    TRY(load_vector(e, name_of(name, "%s.weight", prefix), n, &out->weight));
-    return load_vector(e, name_of(name, "%s.bias", prefix), n, &out->bias);
-}
-
-enum bias { NO_BIAS, BIAS };
-
-/* A product, or a convolution over `channels`, whose taps the tensor tells. */
-static status load_linear(struct codec_encoder *e, const char *prefix, int64_t rows, int64_t channels, enum bias bias,
-                          struct encoder_linear *out) {
-    char name[NAME_SIZE];
-    const struct gguf_tensor *t = gguf_find_tensor(e->file, name_of(name, "%s.weight", prefix));
-    int64_t taps = t && t->n_dims == 3 && t->dims[0] == channels ? t->dims[1] : 1;
-    if (taps > MAX_TAPS)
-        return fail(UTTER_UNSUPPORTED, "%s: tensor %s has %lld taps, more than %d", e->label, name, (long long)taps,
-                    MAX_TAPS);
-    TRY(gguf_matrix(e->file, name, rows, taps * channels, &out->w));
-    if (bias) TRY(load_vector(e, name_of(name, "%s.bias", prefix), rows, &out->bias));
-    out->taps = (int)taps;
-    out->index = e->n_linears;
-    e->linears[e->n_linears++] = out;
-    return UTTER_OK;
-}
-
-/* A convolution that keeps the length: an odd number of taps. */
-static status load_conv(struct codec_encoder *e, const char *prefix, int64_t rows, int64_t channels, enum bias bias,
-                        struct encoder_linear *out) {
-    TRY(load_linear(e, prefix, rows, channels, bias, out));
-    if (out->taps % 2) return UTTER_OK;
-    return fail(UTTER_UNSUPPORTED, "%s: tensor %s.weight has %d taps; only odd numbers are known", e->label, prefix,
-                out->taps);
-}
-
-static status load_snake(struct codec_encoder *e, const char *prefix, int64_t n, struct encoder_snake *out) {
-    char name[NAME_SIZE];
-    TRY(load_vector(e, name_of(name, "%s.act.alpha", prefix), n, &out->frequency));
-    TRY(load_vector(e, name_of(name, "%s.act.beta", prefix), n, &out->amplitude));
-    for (int64_t i = 0; i < n; i++) {  // both are stored as logarithms
-        out->frequency[i] = expf(out->frequency[i]);
-        out->amplitude[i] = 1 / (expf(out->amplitude[i]) + 1e-9f);
-        if (!isfinite(out->frequency[i]))
-            return fail(UTTER_FORMAT, "%s: %s.act.alpha has a value beyond all bounds; the file is damaged", e->label,
-                        prefix);
-    }
-    return UTTER_OK;
-}
-
 static status load_stage(struct codec_encoder *e, int i) {
     struct encoder_stage *stage = &e->stages[i];
     int64_t channels = (int64_t)e->config.n_first << i;
-    char name[NAME_SIZE];
-#define NAME(...) name_of(name, "acoustic.conv_blocks." __VA_ARGS__)
+    char name[ENCODER_NAME_SIZE];
+#define NAME(...) encoder_name(name, "acoustic.conv_blocks." __VA_ARGS__)
     for (int u = 0; u < ENCODER_UNITS; u++) {
         struct encoder_unit *unit = &stage->units[u];
         unit->dilation = dilations[u];
-        TRY(load_snake(e, NAME("%d.block.%d.block.0", i + 1, u), channels, &unit->act1));
-        TRY(load_conv(e, NAME("%d.block.%d.block.1", i + 1, u), channels, channels, BIAS, &unit->conv1));
-        TRY(load_snake(e, NAME("%d.block.%d.block.2", i + 1, u), channels, &unit->act2));
-        TRY(load_conv(e, NAME("%d.block.%d.block.3", i + 1, u), channels, channels, BIAS, &unit->conv2));
+        TRY(encoder_load_snake(e, NAME("%d.block.%d.block.0", i + 1, u), channels, &unit->act1));
+        TRY(encoder_load_conv(e, NAME("%d.block.%d.block.1", i + 1, u), channels, channels, BIAS, &unit->conv1));
+        TRY(encoder_load_snake(e, NAME("%d.block.%d.block.2", i + 1, u), channels, &unit->act2));
+        TRY(encoder_load_conv(e, NAME("%d.block.%d.block.3", i + 1, u), channels, channels, BIAS, &unit->conv2));
         if (unit->conv2.taps != 1)
             return fail(UTTER_UNSUPPORTED, "%s: tensor %s.weight has %d taps, not 1", e->label, name, unit->conv2.taps);
     }
-    TRY(load_snake(e, NAME("%d.block.3", i + 1), channels, &stage->act));
-    TRY(load_linear(e, NAME("%d.block.4", i + 1), 2 * channels, channels, BIAS, &stage->down));
+    TRY(encoder_load_snake(e, NAME("%d.block.3", i + 1), channels, &stage->act));
+    TRY(encoder_load_linear(e, NAME("%d.block.4", i + 1), 2 * channels, channels, BIAS, &stage->down));
     if (stage->down.taps != 2 * e->config.strides[i])
         return fail(UTTER_FORMAT, "%s: tensor %s.weight has %d taps, not twice the stride of %d", e->label, name,
                     stage->down.taps, e->config.strides[i]);
@@ -334,70 +233,74 @@ static status load_stage(struct codec_encoder *e, int i) {
 
 static status load_acoustic(struct codec_encoder *e) {
     const struct encoder_config *config = &e->config;
-    TRY(load_conv(e, "acoustic.conv_blocks.0", config->n_first, 1, BIAS, &e->first));
+    TRY(encoder_load_conv(e, "acoustic.conv_blocks.0", config->n_first, 1, BIAS, &e->first));
     for (int i = 0; i < config->n_stages; i++) TRY(load_stage(e, i));
     int64_t channels = (int64_t)config->n_first << config->n_stages;
-    TRY(load_snake(e, "acoustic.conv_final_block.0", channels, &e->final_act));
-    return load_conv(e, "acoustic.conv_final_block.1", config->n_acoustic, channels, BIAS, &e->final);
+    TRY(encoder_load_snake(e, "acoustic.conv_final_block.0", channels, &e->final_act));
+    return encoder_load_conv(e, "acoustic.conv_final_block.1", config->n_acoustic, channels, BIAS, &e->final);
 }
 
 static status load_semantic(struct codec_encoder *e) {
     struct encoder_config *config = &e->config;
-    TRY(load_norm(e, "semantic.feature_projection.layer_norm", ENCODER_FEATURES, &e->features_norm));
-    TRY(load_linear(e, "semantic.feature_projection.projection", config->n_embd, ENCODER_FEATURES, BIAS, &e->features));
-    const char *depthwise = "semantic.layers.0.conv_module.depthwise_conv.weight";
-    const struct gguf_tensor *t = gguf_find_tensor(e->file, depthwise);
-    if (!t) return fail(UTTER_FORMAT, "%s: tensor %s is missing", e->label, depthwise);
-    config->depthwise_taps = t->dims[0] == 1 && t->dims[1] <= MAX_TAPS ? (int)t->dims[1] : 0;
-    if (config->depthwise_taps < 1)
-        return fail(UTTER_FORMAT, "%s: tensor %s is not [1, taps, channels] with up to %d taps", e->label, depthwise,
-                    MAX_TAPS);
+    TRY(encoder_load_norm(e, "semantic.feature_projection.layer_norm", ENCODER_FEATURES, &e->features_norm));
+    TRY(encoder_load_linear(e, "semantic.feature_projection.projection", config->n_embd, ENCODER_FEATURES, BIAS,
+                            &e->features));
+    float *depthwise;
+    TRY(encoder_load_depthwise(e, "semantic.layers.0.conv_module.depthwise_conv.weight", config->n_embd,
+                               &config->depthwise_taps, &depthwise));
     for (int i = 0; i < config->n_layers; i++) TRY(load_layer(e, i));
-    char name[NAME_SIZE];
-    if (gguf_find_tensor(e->file, name_of(name, "semantic.layers.%d.final_layer_norm.weight", config->n_layers)))
+    char name[ENCODER_NAME_SIZE];
+    if (gguf_find_tensor(e->file, encoder_name(name, "semantic.layers.%d.final_layer_norm.weight", config->n_layers)))
         return fail(UTTER_FORMAT, "%s: neucodec-encoder.block_count is %d, but there is a tensor %s", e->label,
                     config->n_layers, name);
-    TRY(load_conv(e, "semantic_encoder.initial_conv", config->n_mid, config->n_embd, NO_BIAS, &e->initial_conv));
-    TRY(load_conv(e, "semantic_encoder.residual_blocks.1", config->n_mid, config->n_mid, BIAS, &e->residual1));
-    TRY(load_conv(e, "semantic_encoder.residual_blocks.3", config->n_mid, config->n_mid, BIAS, &e->residual3));
-    return load_conv(e, "semantic_encoder.final_conv", config->n_semantic, config->n_mid, NO_BIAS, &e->final_conv);
+    return UTTER_OK;
+}
+
+static status load_convs(struct codec_encoder *e) {
+    const struct encoder_config *config = &e->config;
+    TRY(encoder_load_conv(e, "semantic_encoder.initial_conv", config->n_mid, config->n_embd, NO_BIAS,
+                          &e->initial_conv));
+    TRY(encoder_load_conv(e, "semantic_encoder.residual_blocks.1", config->n_mid, config->n_mid, BIAS, &e->residual1));
+    TRY(encoder_load_conv(e, "semantic_encoder.residual_blocks.3", config->n_mid, config->n_mid, BIAS, &e->residual3));
+    return encoder_load_conv(e, "semantic_encoder.final_conv", config->n_semantic, config->n_mid, NO_BIAS,
+                             &e->final_conv);
 }
 
 static status load_layer(struct codec_encoder *e, int i) {
     const struct encoder_config *config = &e->config;
     struct encoder_layer *l = &e->layers[i];
-    int64_t width = config->n_embd, ffn = config->n_ffn, taps = config->depthwise_taps;
-    char name[NAME_SIZE];
-#define NAME(rest) name_of(name, "semantic.layers.%d." rest, i)
-    TRY(load_norm(e, NAME("ffn1_layer_norm"), width, &l->ffn1_norm));
-    TRY(load_linear(e, NAME("ffn1.intermediate_dense"), ffn, width, BIAS, &l->ffn1_in));
-    TRY(load_linear(e, NAME("ffn1.output_dense"), width, ffn, BIAS, &l->ffn1_out));
-    TRY(load_norm(e, NAME("self_attn_layer_norm"), width, &l->attention_norm));
-    TRY(load_linear(e, NAME("self_attn.linear_q"), width, width, BIAS, &l->q));
-    TRY(load_linear(e, NAME("self_attn.linear_k"), width, width, BIAS, &l->k));
-    TRY(load_linear(e, NAME("self_attn.linear_v"), width, width, BIAS, &l->v));
-    TRY(load_linear(e, NAME("self_attn.linear_out"), width, width, BIAS, &l->out));
-    TRY(load_floats(e, NAME("self_attn.distance_embedding.weight"), config->left + 1 + config->right,
-                    width / config->n_heads, &l->distances));
-    TRY(load_norm(e, NAME("conv_module.layer_norm"), width, &l->conv_norm));
-    TRY(load_linear(e, NAME("conv_module.pointwise_conv1"), 2 * width, width, NO_BIAS, &l->pointwise1));
-    float *by_channel;
-    TRY(load_floats(e, NAME("conv_module.depthwise_conv.weight"), width, taps, &by_channel));
-    TRY(alloc_for(&l->depthwise, (size_t)(width * taps), sizeof *l->depthwise, name));
-    e->vectors[e->n_vectors++] = l->depthwise;
-    for (int64_t c = 0; c < width; c++)
-        for (int64_t k = 0; k < taps; k++) l->depthwise[k * width + c] = by_channel[c * taps + k];
-    TRY(load_norm(e, NAME("conv_module.depthwise_layer_norm"), width, &l->depthwise_norm));
-    TRY(load_linear(e, NAME("conv_module.pointwise_conv2"), width, width, NO_BIAS, &l->pointwise2));
-    TRY(load_norm(e, NAME("ffn2_layer_norm"), width, &l->ffn2_norm));
-    TRY(load_linear(e, NAME("ffn2.intermediate_dense"), ffn, width, BIAS, &l->ffn2_in));
-    TRY(load_linear(e, NAME("ffn2.output_dense"), width, ffn, BIAS, &l->ffn2_out));
-    return load_norm(e, NAME("final_layer_norm"), width, &l->final_norm);
+    int64_t width = config->n_embd, ffn = config->n_ffn;
+    char name[ENCODER_NAME_SIZE];
+#define NAME(rest) encoder_name(name, "semantic.layers.%d." rest, i)
+    TRY(encoder_load_norm(e, NAME("ffn1_layer_norm"), width, &l->ffn1_norm));
+    TRY(encoder_load_linear(e, NAME("ffn1.intermediate_dense"), ffn, width, BIAS, &l->ffn1_in));
+    TRY(encoder_load_linear(e, NAME("ffn1.output_dense"), width, ffn, BIAS, &l->ffn1_out));
+    TRY(encoder_load_norm(e, NAME("self_attn_layer_norm"), width, &l->attention_norm));
+    TRY(encoder_load_linear(e, NAME("self_attn.linear_q"), width, width, BIAS, &l->q));
+    TRY(encoder_load_linear(e, NAME("self_attn.linear_k"), width, width, BIAS, &l->k));
+    TRY(encoder_load_linear(e, NAME("self_attn.linear_v"), width, width, BIAS, &l->v));
+    TRY(encoder_load_linear(e, NAME("self_attn.linear_out"), width, width, BIAS, &l->out));
+    TRY(encoder_load_floats(e, NAME("self_attn.distance_embedding.weight"), config->left + 1 + config->right,
+                            width / config->n_heads, &l->distances));
+    TRY(encoder_load_norm(e, NAME("conv_module.layer_norm"), width, &l->conv_norm));
+    TRY(encoder_load_linear(e, NAME("conv_module.pointwise_conv1"), 2 * width, width, NO_BIAS, &l->pointwise1));
+    int taps;
+    TRY(encoder_load_depthwise(e, NAME("conv_module.depthwise_conv.weight"), width, &taps, &l->depthwise));
+    if (taps != config->depthwise_taps)
+        return fail(UTTER_FORMAT, "%s: tensor %s has %d taps where the first layer has %d", e->label, name, taps,
+                    config->depthwise_taps);
+    TRY(encoder_load_norm(e, NAME("conv_module.depthwise_layer_norm"), width, &l->depthwise_norm));
+    TRY(encoder_load_linear(e, NAME("conv_module.pointwise_conv2"), width, width, NO_BIAS, &l->pointwise2));
+    TRY(encoder_load_norm(e, NAME("ffn2_layer_norm"), width, &l->ffn2_norm));
+    TRY(encoder_load_linear(e, NAME("ffn2.intermediate_dense"), ffn, width, BIAS, &l->ffn2_in));
+    TRY(encoder_load_linear(e, NAME("ffn2.output_dense"), width, ffn, BIAS, &l->ffn2_out));
+    return encoder_load_norm(e, NAME("final_layer_norm"), width, &l->final_norm);
 #undef NAME
 }
 
 static status load_ends(struct codec_encoder *e) {
     const struct encoder_config *config = &e->config;
-    TRY(load_linear(e, "fc_prior", config->vq_dim, config->n_semantic + config->n_acoustic, BIAS, &e->fc_prior));
-    return load_linear(e, "project_in", config->n_fsq, config->vq_dim, BIAS, &e->project_in);
+    TRY(encoder_load_linear(e, "fc_prior", config->vq_dim, config->n_semantic + config->n_acoustic, BIAS,
+                            &e->fc_prior));
+    return encoder_load_linear(e, "project_in", config->n_fsq, config->vq_dim, BIAS, &e->project_in);
 }

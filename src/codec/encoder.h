@@ -10,6 +10,8 @@
      generator.quantizer.project_in.     -> project_in.
    Convolutions are stored [in, k, out], taps outside channels; depthwise ones [1, k, channels].
 
+   DistillNeuCodec's encoder (encoder_distill.h) is the second kind: neucodec-encoder.variant is "distill".
+
    Metadata under neucodec-encoder.: sample_rate, hop_length, fsq_levels (array), strides (array), block_count (layers
    of the semantic branch, those up to the hidden state that is used), head_count, left_context (of relative positions).
  */
@@ -89,10 +91,13 @@ struct encoder_layer {
     struct encoder_linear ffn2_in, ffn2_out;
 };
 
+struct encoder_distill;
+
 struct codec_encoder {
     const char *label;  // the file's name, for messages
     char *name;         // of the codec whose codes it makes
     struct encoder_config config;
+    struct encoder_distill *distill;  // the branches of that kind, in place of those up to `layers`; NULL: NeuCodec's
 
     struct encoder_linear first;   // [n_first, k]
     struct encoder_stage *stages;  // [n_stages]

@@ -72,8 +72,9 @@ status cpu_encoder_encode(struct cpu_encoder *e, const float *pcm, int64_t n, in
     float *padded;
     TRY(alloc_for(&padded, (size_t)((n_frames + 1) * hop), sizeof *padded, "the recording"));
     memcpy(padded, pcm, (size_t)n * sizeof *pcm);
-    status s = encode(e, padded, n_frames, codes);
-    if (s == UTTER_OK) *n_codes = (int)n_frames;
+    int64_t n_out = e->encoder->distill ? n_frames + 1 : n_frames;
+    status s = encode(e, padded, n_out, codes);
+    if (s == UTTER_OK) *n_codes = (int)n_out;
     free_aligned(padded);
     return s;
 }
@@ -92,20 +93,33 @@ static void show_bounds(const struct cpu_encoder *e, float *z, int64_t n) {
     }
 }
 
-/* padded: [(n + 1) * hop]. The acoustic branch makes a frame more than the semantic one, which is dropped. */
+static status run_distilled(struct cpu_encoder *e, const float *padded, int64_t n, float *acoustic, float *semantic) {
+    TRY(distill_acoustic(e, padded, n, acoustic));
+    return distill_semantic(e, padded, n, semantic);
+}
+
+/* The acoustic branch makes a frame more than the semantic one, which is dropped. */
+static status run_branches(struct cpu_encoder *e, const float *padded, int64_t n, float *acoustic, float *semantic) {
+    float *features;
+    TRY(encoder_acoustic(e, padded, n + 1, acoustic));
+    TRY(alloc_for(&features, (size_t)(n * ENCODER_FEATURES), sizeof *features, "encoding"));
+    status s = encoder_features(e, padded, n, features);
+    if (s == UTTER_OK) s = encoder_semantic(e, features, n, semantic);
+    free_aligned(features);
+    return s;
+}
+
+/* padded: [(n + 1) * hop]; of a distilled encoder, [n * hop]. */
 static status encode(struct cpu_encoder *e, const float *padded, int64_t n, int32_t *codes) {
     const struct encoder_config *config = &e->encoder->config;
     int64_t width = config->n_semantic + config->n_acoustic;
-    float *acoustic = NULL, *semantic = NULL, *features = NULL, *both = NULL, *prior = NULL, *z = NULL;
+    float *acoustic = NULL, *semantic = NULL, *both = NULL, *prior = NULL, *z = NULL;
     status s = alloc_for(&acoustic, (size_t)((n + 1) * config->n_acoustic), sizeof *acoustic, "encoding");
     if (s == UTTER_OK) s = alloc_for(&semantic, (size_t)(n * config->n_semantic), sizeof *semantic, "encoding");
-    if (s == UTTER_OK) s = alloc_for(&features, (size_t)(n * ENCODER_FEATURES), sizeof *features, "encoding");
     if (s == UTTER_OK) s = alloc_for(&both, (size_t)(n * width), sizeof *both, "encoding");
     if (s == UTTER_OK) s = alloc_for(&prior, (size_t)(n * config->vq_dim), sizeof *prior, "encoding");
     if (s == UTTER_OK) s = alloc_for(&z, (size_t)(n * config->n_fsq), sizeof *z, "encoding");
-    if (s == UTTER_OK) s = encoder_acoustic(e, padded, n + 1, acoustic);
-    if (s == UTTER_OK) s = encoder_features(e, padded, n, features);
-    if (s == UTTER_OK) s = encoder_semantic(e, features, n, semantic);
+    if (s == UTTER_OK) s = (e->encoder->distill ? run_distilled : run_branches)(e, padded, n, acoustic, semantic);
     if (s == UTTER_OK) {
         copy_rows(semantic, config->n_semantic, n, both, width);
         copy_rows(acoustic, config->n_acoustic, n, both + config->n_semantic, width);
@@ -121,7 +135,6 @@ static status encode(struct cpu_encoder *e, const float *padded, int64_t n, int3
     if (s == UTTER_OK) show_bounds(e, z, n);
     free_aligned(acoustic);
     free_aligned(semantic);
-    free_aligned(features);
     free_aligned(both);
     free_aligned(prior);
     free_aligned(z);

@@ -15,8 +15,8 @@ status cpu_encoder_new(const struct codec_encoder *encoder, const struct kernels
                        struct cpu_encoder **out);
 void cpu_encoder_free(struct cpu_encoder *e);
 
-/* pcm[n] at 16 kHz -> codes[n / 320]. The deadline is looked at between layers. Working memory is freed at the end:
-   recordings are encoded once. */
+/* pcm[n] at 16 kHz -> codes[n / 320], of a distilled encoder one more: room for n / 320 + 1 is wanted. The deadline is
+   looked at between layers. Working memory is freed at the end: recordings are encoded once. */
 status cpu_encoder_encode(struct cpu_encoder *e, const float *pcm, int64_t n, int32_t *codes, int *n_codes,
                           int64_t deadline);
 

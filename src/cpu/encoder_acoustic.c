@@ -40,20 +40,6 @@ static int64_t upsampled_rows(int64_t n) { return 2 * n + 2 * HALF - 2; }
 
 static int64_t clamp(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
-/* sin(x)^2, which repeats every pi: exact to some 1e-7 for |x| up to 10^5. Simple enough for the compiler to make
-   vectors of. */
-static inline float sine_squared(float x) {
-    const float magic = 12582912;  // 1.5 * 2^23: adding it rounds to a whole number
-    float k = (x * 0.318309886f + magic) - magic;
-    float r = ((x - k * 3.140625f) - k * 9.67502593994140625e-4f) - k * 1.50995799e-7f;
-    r = r > 2 ? 2 : r;
-    r = r < -2 ? -2 : r;
-    float s = r * r;
-    float sine = r * (1 + s * (-1.66666666e-1f +
-                               s * (8.33333310e-3f + s * (-1.98408743e-4f + s * (2.75239710e-6f - s * 2.39e-8f)))));
-    return sine * sine;
-}
-
 /* Row m of the upsampled input, activated. */
 static void upsampled_row(const float *filter, const struct encoder_snake *act, const float *x, int64_t n,
                           int64_t width, int64_t m, float *restrict out) {

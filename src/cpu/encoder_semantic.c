@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "codec/encoder_parts.h"
 #include "cpu/encoder_parts.h"
 
 struct branch {
@@ -22,34 +23,15 @@ struct job {
     const float *in;
     float *out;
     int64_t width;
-    const struct encoder_norm *norm;
     const struct encoder_layer *layer;
 };
 
 /* ---- work on rows, shared among the threads ---- */
 
-static void layer_norm_job(void *argument, int thread, int n_threads) {
-    const struct job *job = argument;
-    int64_t begin, end, width = job->width;
-    pool_share(job->b->n, 1, thread, n_threads, &begin, &end);
-    for (int64_t t = begin; t < end; t++) {
-        const float *in = job->in + t * width;
-        float *out = job->out + t * width;
-        double sum = 0, squares = 0;
-        for (int64_t i = 0; i < width; i++) sum += in[i];
-        double mean = sum / (double)width;
-        for (int64_t i = 0; i < width; i++) squares += (in[i] - mean) * (in[i] - mean);
-        float scale = (float)(1 / sqrt(squares / (double)width + (double)ENCODER_NORM_EPS));
-        for (int64_t i = 0; i < width; i++)
-            out[i] = (in[i] - (float)mean) * scale * job->norm->weight[i] + job->norm->bias[i];
-    }
-}
-
 /* out may be in */
 static void layer_norm(const struct branch *b, const struct encoder_norm *norm, const float *in, int64_t width,
                        float *out) {
-    struct job job = {.b = b, .in = in, .out = out, .width = width, .norm = norm};
-    pool_run(b->e->pool, layer_norm_job, &job);
+    encoder_layer_norm(b->e, norm, in, b->n, width, out);
 }
 
 static void silu_job(void *argument, int thread, int n_threads) {
@@ -138,19 +120,6 @@ static void score(const struct branch *b, const float *query, const float *keys,
     }
 }
 
-static void soft_max(float *scores, int64_t n) {
-    float most = scores[0];
-    double sum = 0;
-    for (int64_t t = 1; t < n; t++)
-        if (scores[t] > most) most = scores[t];
-    for (int64_t t = 0; t < n; t++) {
-        scores[t] = expf(scores[t] - most);
-        sum += scores[t];
-    }
-    float scale = (float)(1 / sum);
-    for (int64_t t = 0; t < n; t++) scores[t] *= scale;
-}
-
 /* in: queries, keys and values [n, 3 * C]. The work is heads times queries; a share may begin inside a head. */
 static void attention_job(void *argument, int thread, int n_threads) {
     const struct job *job = argument;
@@ -165,7 +134,7 @@ static void attention_job(void *argument, int thread, int n_threads) {
         if (head != gathered) gather_keys(b, start + width, keys);
         gathered = head;
         score(b, start + at * stride, keys, job->layer->distances, at, near, scores);
-        soft_max(scores, n);
+        encoder_soft_max(scores, n);
         float *restrict out = job->out + at * width + head * dim;
         memset(out, 0, (size_t)dim * sizeof *out);
         for (int64_t t = 0; t < n; t++) {
@@ -294,5 +263,19 @@ status encoder_semantic(struct cpu_encoder *e, const float *features, int64_t n,
         s = alloc_for(arrays[i].array, (size_t)arrays[i].count, sizeof(float), "encoding a recording");
     if (s == UTTER_OK) s = run(&b, features, out);
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free_aligned(*arrays[i].array);
+    return s;
+}
+
+status encoder_semantic_end(struct cpu_encoder *e, float *x, int64_t n, float *out) {
+    int64_t width = larger(e->encoder->config.n_embd, e->encoder->config.n_mid);
+    struct branch b = {.e = e, .n = n, .x = x};
+    status s = alloc_for(&b.y, (size_t)(n * width), sizeof(float), "encoding a recording");
+    if (s == UTTER_OK) s = alloc_for(&b.z, (size_t)(n * width), sizeof(float), "encoding a recording");
+    if (s == UTTER_OK)
+        s = alloc_for(&b.padded, (size_t)((n + ENCODER_MAX_TAPS) * width), sizeof(float), "encoding a recording");
+    if (s == UTTER_OK) s = run_end(&b, out);
+    free_aligned(b.y);
+    free_aligned(b.z);
+    free_aligned(b.padded);
     return s;
 }

@@ -49,6 +49,12 @@ status plan_need(const struct plan *p, const char *name, int n_dims, const struc
     return UTTER_OK;
 }
 
+static bool is_vector(const struct tensor *t, int64_t n) {
+    for (int d = 0; d < t->n_dims - 1; d++)
+        if (t->dims[d] != 1) return false;
+    return t->n_dims > 0 && t->dims[t->n_dims - 1] == n;
+}
+
 status plan_add(struct plan *p, const char *source, const char *name, int64_t rows, int64_t cols, int64_t taps) {
     const int64_t dims[3] = {rows, cols, taps};
     int n_dims = taps ? 3 : cols ? 2 : 1;
@@ -57,7 +63,8 @@ status plan_add(struct plan *p, const char *source, const char *name, int64_t ro
     put_shape(&wanted, n_dims, dims);
     status s = str_status(&wanted);
     if (s == UTTER_OK) s = find(p, source, wanted.data, &t);
-    if (s == UTTER_OK && (t->n_dims != n_dims || memcmp(t->dims, dims, (size_t)n_dims * sizeof *dims) != 0))
+    bool vector = s == UTTER_OK && !cols && is_vector(t, rows);
+    if (s == UTTER_OK && !vector && (t->n_dims != n_dims || memcmp(t->dims, dims, (size_t)n_dims * sizeof *dims) != 0))
         s = wrong_shape(p, t, wanted.data);
     str_free(&wanted);
     if (s != UTTER_OK) return s;
@@ -82,6 +89,16 @@ status plan_gain(struct plan *p, const char *source) {
     TRY(find(p, source, "a length for each row", &t));
     if (!tensor_count(t, &n) || n != item->rows) return wrong_shape(p, t, "a length for each row");
     item->gain = t;
+    return UTTER_OK;
+}
+
+status plan_tap_gain(struct plan *p, const char *source) {
+    struct plan_item *item = &p->items[p->n - 1];
+    const struct tensor *t;
+    TRY(find(p, source, "a length for each tap", &t));
+    if (!is_vector(t, item->taps)) return wrong_shape(p, t, "[1, 1, taps], a length for each tap");
+    item->gain = t;
+    item->gain_of_taps = true;
     return UTTER_OK;
 }
 
@@ -133,6 +150,26 @@ static status scale_row(const struct plan *p, const struct plan_item *item, int6
     return UTTER_OK;
 }
 
+// scale[taps]: what the taps are multiplied by to get the lengths that the gain says.
+static status tap_scales(const struct plan *p, const struct plan_item *item, float *values, double *scale) {
+    const int64_t n = item->cols * item->taps;
+    memset(scale, 0, (size_t)item->taps * sizeof *scale);
+    for (int64_t r = 0; r < item->rows; r++) {
+        tensor_read_floats(item->tensor, r * n, n, values);
+        for (int64_t i = 0; i < n; i++) scale[i % item->taps] += (double)values[i] * values[i];
+    }
+    for (int64_t k = 0; k < item->taps; k++) {
+        float gain;
+        tensor_read_floats(item->gain, k, 1, &gain);
+        if (scale[k] == 0)
+            return fail(UTTER_FORMAT,
+                        "%s: tensor %.80s, tap %" PRId64 " is all zeros, so that weight norm cannot scale it", p->path,
+                        item->tensor->name, k);
+        scale[k] = gain / sqrt(scale[k]);
+    }
+    return UTTER_OK;
+}
+
 static status write_item(const struct plan *p, const struct plan_item *item, struct gguf_writer *w, block_type type) {
     // A vector is one row.
     const int64_t n_rows = item->cols ? item->rows : 1,
@@ -140,14 +177,18 @@ static status write_item(const struct plan *p, const struct plan_item *item, str
     const size_t n_to = block_row_bytes(type, n);
     void *blocks = NULL;  // one row as it will be
     float *values = NULL, *turned = NULL;
+    double *scales = NULL;
     TRY(tensor_check(item->tensor, p->path));
     if (item->gain) TRY(tensor_check(item->gain, p->path));
     status s = alloc_for(&blocks, n_to, 1, item->name);
     if (s == UTTER_OK) s = alloc_for(&values, (size_t)n, sizeof *values, item->name);
     if (s == UTTER_OK) s = alloc_for(&turned, (size_t)n, sizeof *turned, item->name);
+    if (s == UTTER_OK && item->gain_of_taps) s = alloc_for(&scales, (size_t)item->taps, sizeof *scales, item->name);
+    if (s == UTTER_OK && item->gain_of_taps) s = tap_scales(p, item, values, scales);
     for (int64_t r = 0; r < n_rows && s == UTTER_OK; r++) {
         tensor_read_floats(item->tensor, source_row(item, r) * n, n, values);
-        if (item->gain) s = scale_row(p, item, r, values, n);
+        for (int64_t i = 0; scales && i < n; i++) values[i] = (float)(values[i] * scales[i % item->taps]);
+        if (item->gain && !scales) s = scale_row(p, item, r, values, n);
         if (s != UTTER_OK) break;
         if (item->taps) taps_outside(values, item->cols, item->taps, turned);
         s = quantize_row(type, item->taps ? turned : values, blocks, n);
@@ -159,6 +200,7 @@ static status write_item(const struct plan *p, const struct plan_item *item, str
     free_aligned(blocks);
     free_aligned(values);
     free_aligned(turned);
+    free_aligned(scales);
     return s;
 }
 

@@ -9,10 +9,11 @@
 struct plan_item {
     const struct tensor *tensor;
     const struct tensor *gain;  // of weight norm: every row gets this length; NULL without
-    char name[96];             // in the GGUF file
-    int64_t rows, cols, taps;  // [rows] (cols 0), [rows, cols] (taps 0) or [rows, cols, taps], outermost first
-    bool output;               // decides over tokens: not below Q8_0
-    int64_t n_heads;           // not 0: the rows of each head go from halves to pairs (0, D/2, 1, D/2 + 1, ...)
+    bool gain_of_taps;          // every tap does instead, over all rows and columns
+    char name[96];              // in the GGUF file
+    int64_t rows, cols, taps;   // [rows] (cols 0), [rows, cols] (taps 0) or [rows, cols, taps], outermost first
+    bool output;                // decides over tokens: not below Q8_0
+    int64_t n_heads;            // not 0: the rows of each head go from halves to pairs (0, D/2, 1, D/2 + 1, ...)
 };
 
 struct plan {
@@ -28,11 +29,15 @@ void plan_free(struct plan *p);
 status plan_need(const struct plan *p, const char *name, int n_dims, const struct tensor **out);
 
 /* Adds the tensor `source` as `name`; dims as in plan_item. A convolution is stored with its taps outside its
-   channels. Missing, no float, or of another shape: UTTER_FORMAT with name, wanted and found. */
+   channels; a vector may have dimensions of 1 before its own. Missing, no float, or of another shape: UTTER_FORMAT with
+   name, wanted and found. */
 status plan_add(struct plan *p, const char *source, const char *name, int64_t rows, int64_t cols, int64_t taps);
 
 /* The last item's rows are scaled to the lengths that `source` holds, [rows] or [rows, 1, 1]. */
 status plan_gain(struct plan *p, const char *source);
+
+/* The last item's taps are scaled to the lengths that `source` holds, [1, 1, taps]. */
+status plan_tap_gain(struct plan *p, const char *source);
 
 /* The last item is an output. */
 void plan_mark_output(struct plan *p);
