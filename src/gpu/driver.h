@@ -19,6 +19,7 @@ typedef struct cuda_context *cuda_context;
 typedef struct cuda_module *cuda_module;
 typedef struct cuda_function *cuda_function;
 typedef struct cuda_stream *cuda_stream;
+typedef struct cuda_event *cuda_event;
 
 /* Numbers of the driver's interface. */
 enum {
@@ -38,6 +39,7 @@ enum {
     CUDA_JIT_ERROR_LOG_BYTES = 6,
 
     CUDA_STREAM_NON_BLOCKING = 1,
+    CUDA_EVENT_NO_TIMING = 2,
 };
 
 /* The oldest driver whose PTX compiler takes the kernels, as cuDriverGetVersion tells it: CUDA 11.4, driver 470. */
@@ -76,6 +78,10 @@ enum { DRIVER_MIN_CAPABILITY = 75 };
     X(stream_create, "cuStreamCreate", (cuda_stream * stream, unsigned flags))                                        \
     X(stream_destroy, "cuStreamDestroy_v2", (cuda_stream stream))                                                     \
     X(stream_query, "cuStreamQuery", (cuda_stream stream))                                                            \
+    X(event_create, "cuEventCreate", (cuda_event * event, unsigned flags))                                            \
+    X(event_destroy, "cuEventDestroy_v2", (cuda_event event))                                                         \
+    X(event_record, "cuEventRecord", (cuda_event event, cuda_stream stream))                                          \
+    X(event_query, "cuEventQuery", (cuda_event event))                                                                \
     X(module_load, "cuModuleLoadDataEx",                                                                              \
       (cuda_module * module, const void *image, unsigned n_options, int *options, void **values))                     \
     X(module_unload, "cuModuleUnload", (cuda_module module))                                                          \

@@ -105,8 +105,12 @@ status gpu_embed(struct gpu *g, const struct gpu_matrix *m, const int32_t *token
 status gpu_clear(struct gpu *g, device_address to, size_t n_bytes);
 status gpu_download(struct gpu *g, void *to, device_address from, size_t n_bytes);
 status gpu_upload(struct gpu *g, device_address to, const void *from, size_t n_bytes);
+/* What was launched before is done when the event is. Job. */
+status gpu_record(struct gpu *g, cuda_event event);
 /* Until the stream is done; lost after limit_ns. Job. */
 status gpu_wait(struct gpu *g, int64_t limit_ns, const char *doing);
+/* Until what was launched before the event's record is done; NULL: the stream. */
+status gpu_wait_event(struct gpu *g, cuda_event event, int64_t limit_ns, const char *doing);
 
 /* How long work may take at the very most: the patience, and the time of a hundredth of a slow card's speed. */
 int64_t gpu_limit(const struct gpu *g, double bytes, double multiplications);

@@ -181,13 +181,22 @@ status gpu_upload(struct gpu *g, device_address to, const void *from, size_t n_b
     return UTTER_OK;
 }
 
+status gpu_record(struct gpu *g, cuda_event event) {
+    DRIVER_TRY(g->driver.event_record(event, g->stream), "marking a place in its work");
+    return UTTER_OK;
+}
+
 /* ---- waiting ---- */
 
 status gpu_wait(struct gpu *g, int64_t limit_ns, const char *doing) {
+    return gpu_wait_event(g, NULL, limit_ns, doing);
+}
+
+status gpu_wait_event(struct gpu *g, cuda_event event, int64_t limit_ns, const char *doing) {
     enum { SPIN_NS = 1000000 };  // most waits are short; later ones sleep
     int64_t start = clock_ns();
     for (;;) {
-        cuda_result r = g->driver.stream_query(g->stream);
+        cuda_result r = event ? g->driver.event_query(event) : g->driver.stream_query(g->stream);
         if (r == CUDA_SUCCESS) return UTTER_OK;
         if (r != CUDA_NOT_READY) return gpu_failed(g, r, doing);
         int64_t waited = clock_ns() - start;

@@ -38,6 +38,7 @@ void rig_close(struct device *d) {
     assert_int_equal(s->live_host, 0);
     assert_int_equal(s->live_modules, 0);
     assert_int_equal(s->live_streams, 0);
+    assert_int_equal(s->live_events, 0);
     assert_int_equal(s->live_contexts, 0);
 }
 

@@ -231,6 +231,29 @@ EXPORT cuda_result cuStreamQuery(cuda_stream stream) {
     return standin.never_ready ? CUDA_NOT_READY : 0;
 }
 
+EXPORT cuda_result cuEventCreate(cuda_event *event, unsigned flags) {
+    (void)flags;
+    *event = (cuda_event)(void *)&standin;
+    standin.live_events++;
+    return 0;
+}
+
+EXPORT cuda_result cuEventDestroy_v2(cuda_event event) {
+    (void)event;
+    standin.live_events--;
+    return 0;
+}
+
+EXPORT cuda_result cuEventRecord(cuda_event event, cuda_stream stream) {
+    (void)event, (void)stream;
+    return 0;
+}
+
+EXPORT cuda_result cuEventQuery(cuda_event event) {
+    (void)event;
+    return cuStreamQuery(NULL);
+}
+
 EXPORT cuda_result cuModuleLoadDataEx(cuda_module *module, const void *image, unsigned n_options, int *options,
                                       void **values) {
     int result = fault(STANDIN_MODULE);

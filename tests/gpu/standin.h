@@ -38,7 +38,7 @@ struct standin {
 
     /* What happened. */
     int n_launches;
-    int live_allocations, live_host, live_modules, live_streams, live_contexts;
+    int live_allocations, live_host, live_modules, live_streams, live_events, live_contexts;
     size_t live_bytes;
     char failure[256];  // what the emulator found wrong; "" for nothing
 

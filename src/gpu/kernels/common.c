@@ -2,5 +2,7 @@
 #include "gpu/kernels/attention.c"
 #include "gpu/kernels/backbone.c"
 #include "gpu/kernels/codec.c"
+#include "gpu/kernels/codec_attention.c"
+#include "gpu/kernels/codec_matmul.c"
 #include "gpu/kernels/norm.c"
 #include "gpu/kernels/sample.c"

@@ -13,10 +13,16 @@
 #define GPU_FORMAT_KERNELS(X) X(embed, 256) X(matvec, 256) X(matmul_rows, 256) X(matmul_tile, 256)
 
 /* Kernels of the common module. */
-#define GPU_COMMON_KERNELS(X)                                                                                          \
-    X(norm_rows, 256)                                                                                                  \
-    X(gather_rows, 256)                                                                                                \
-    X(rope_store, 256) X(attention_cache, 256) X(attention_full, 256) X(swiglu, 256) X(sample, 512) X(fsq_values, 256) \
-        X(group_norm_silu, 512) X(spectrum, 256) X(overlap_add, 256)
+#define GPU_COMMON_KERNELS(X)                                                                                       \
+    X(norm_rows, 256)                                                                                               \
+    X(gather_rows, 256)                                                                                             \
+    X(rope_store, 256) X(attention_cache, 256) X(attention_full, 256) X(swiglu, 256) X(sample, 512)                 \
+        GPU_CODEC_KERNELS(X)
+
+#define GPU_CODEC_KERNELS(X)                                                                                        \
+    X(codec_start, 256) X(codec_norm, 256) X(codec_group_norm, 512) X(codec_matmul_tile, 128)                       \
+    X(codec_matmul_strip, 128) X(codec_matmul_narrow, 128) X(codec_attention, 128) X(codec_attention_exact, 128) X(codec_attention_any, 128)    \
+    X(codec_spectrum, 256) X(codec_overlap_add, 256)                                                                \
+    X(codec_halves, 256) X(codec_fold, 256)
 
 #endif

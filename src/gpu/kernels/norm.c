@@ -1,4 +1,4 @@
-/* Norms: over a row (RMS, layer), and over groups of channels and all frames. */
+/* Norms over a row: RMS, layer. */
 #include "gpu/kernels/args.h"
 #include "gpu/kernels/math.h"
 #include "gpu/kernels/ptx.h"
@@ -19,24 +19,5 @@ KERNEL(norm_rows, struct norm_args, 256) {
     for (int i = thread_x(); i < a->width; i += 256) {
         float v = (x[i] - mean) * scale * a->weight[i];
         y[i] = a->bias ? v + a->bias[i] : v;
-    }
-}
-
-KERNEL(group_norm_silu, struct group_norm_args, 512) {
-    int channels = a->width / a->n_groups, first = block_x() * channels;
-    i64 n = (i64)a->n * channels;
-    float sum = 0;
-    for (i64 i = thread_x(); i < n; i += 512) sum += a->x[i / channels * a->width + first + i % channels];
-    float mean = block_sum(sum, 512) / (float)n;
-    sum = 0;
-    for (i64 i = thread_x(); i < n; i += 512) {
-        float v = a->x[i / channels * a->width + first + i % channels] - mean;
-        sum += v * v;
-    }
-    float scale = rsqrt_f32(block_sum(sum, 512) / (float)n + a->eps);
-    for (i64 i = thread_x(); i < n; i += 512) {
-        int channel = first + (int)(i % channels);
-        i64 at = i / channels * a->width + channel;
-        a->y[at] = silu_f32((a->x[at] - mean) * scale * a->weight[channel] + a->bias[channel]);
     }
 }
