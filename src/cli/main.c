@@ -12,7 +12,9 @@ static const struct command commands[] = {
     {"read", "read a book aloud: an audiobook with chapters", command_read},
     {"voices", "list the voices", command_voices},
     {"models", "list, fetch, describe and convert models", command_models},
+    {"serve", "serve speech over HTTP, as OpenAI's endpoint is asked", command_serve},
     {"doctor", "see whether speech works here, on what and how fast", command_doctor},
+    {"bench", "measure how fast this machine, or a server, speaks", command_bench},
     {"sentences", "split a text into sentences", command_sentences},
     {"normalize", "write a text out as it is spoken", command_normalize},
     {"phonemes", "turn a text into phonemes", command_phonemes},
@@ -82,6 +84,7 @@ static void open_standard_streams(void) {
 int main(int argc, char **argv) {
     open_standard_streams();
     signal(SIGPIPE, SIG_IGN);  // a reader that goes away is a write that fails, with a sentence
+    signal(SIGXFSZ, SIG_IGN);  // and so is a file that may not grow
     int exit_code = run(argc, argv);
     if ((fflush(stdout) != 0 || ferror(stdout)) && exit_code == EXIT_OK) {
         fprintf(stderr, "utter: cannot write to standard output: %s\n", strerror(errno));
