@@ -78,7 +78,7 @@ static status begin(struct work *w, const char *command) {
     w->progress = progress_begin(w->quiet);
     w->pull = (struct pull){.store = &w->store,
                             .hub = &w->hub,
-                            .convert = convert_model,
+                            .convert = {convert_model, convert_encoder, encoder_needs_semantic},
                             .lock_wait_ms = lock_wait_ms,
                             .stop = stop_flag(),
                             .accept = accept_licence,
@@ -111,6 +111,8 @@ static const struct manual pull_manual = {
         "heeded as by Hugging Face's own tools.\n",
     .examples =
         "  utter models pull neutts-air\n"
+        "  utter models pull neutts-air --encoder         to speak with voices of your own\n"
+        "  utter models pull distill-neucodec-encoder     a smaller encoder, for the same voices\n"
         "  utter models pull neutts-nano-german --accept-licence \"NeuTTS Open License 1.0\"\n",
 };
 
@@ -127,14 +129,18 @@ static status check_name(const struct registry *r, const char *name) {
 
 int models_pull(int argc, char **argv) {
     struct work w = {0};
+    bool encoder = false;
     const struct option options[] = {
         {"accept-licence", 0, OPTION_TEXT, &w.accepted, "NAME", "accept the licence of that name without being asked",
          0, 0},
+        {"encoder", 0, OPTION_FLAG, &encoder, NULL, "with the encoder that makes voices of recordings", 0, 0},
         {"quiet", 'q', OPTION_FLAG, &w.quiet, NULL, "say nothing but what goes wrong", 0, 0}};
     int n_rest, exit_code;
-    if (!command_begin(&pull_manual, options, 2, argc, argv, &n_rest, &exit_code)) return exit_code;
+    if (!command_begin(&pull_manual, options, sizeof options / sizeof *options, argc, argv, &n_rest, &exit_code))
+        return exit_code;
     if (n_rest < 1) return name_wanted(argv[0], "a model's name is wanted; utter models list names them");
     status s = begin(&w, argv[0]);
+    w.pull.with_encoder = encoder;
     for (int i = 1; s == UTTER_OK && i <= n_rest; i++) s = check_name(w.store.registry, argv[i]);
     if (s == UTTER_OK) s = hub_open(&w.hub);
     for (int i = 1; s == UTTER_OK && i <= n_rest; i++) s = pull_model(&w.pull, argv[i]);
@@ -228,10 +234,9 @@ static status add_installed(const struct store *store, json_t *list, const struc
     status s = str_status(&path);
     if (s == UTTER_OK)
         json_array_append_new(
-            list,
-            json_pack("{s:s, s:s, s:o, s:s, s:s*, s:s*, s:s*, s:I}", "state", "installed", "name", m->name, "file",
-                      json_text(str_text(&path)), "kind", m->kind == MODEL_CODEC ? "codec" : "backbone", "language",
-                      m->language, "licence", m->licence, "codec", m->codec, "bytes", (json_int_t)m->n_bytes));
+            list, json_pack("{s:s, s:s, s:o, s:s, s:s*, s:s*, s:s*, s:I}", "state", "installed", "name", m->name,
+                            "file", json_text(str_text(&path)), "kind", model_kind_name(m->kind), "language",
+                            m->language, "licence", m->licence, "codec", m->codec, "bytes", (json_int_t)m->n_bytes));
     str_free(&path);
     return s;
 }
@@ -253,8 +258,8 @@ static bool add_damaged(const struct store *store, json_t *list, const struct mo
 
 static void add_available(json_t *list, const struct model_entry *e) {
     json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s*, s:s, s:s*, s:s}", "state", "available", "name", e->name, "kind",
-                          e->kind == MODEL_CODEC ? "codec" : "backbone", "about", e->about, "language", e->language,
-                          "licence", e->licence, "codec", e->codec, "repository", e->repository);
+                          model_kind_name(e->kind), "about", e->about, "language", e->language, "licence", e->licence,
+                          "codec", e->codec, "repository", e->repository);
     if (e->n_bytes) json_object_set_new(o, "bytes", json_integer(e->n_bytes));
     json_array_append_new(list, o);
 }

@@ -139,18 +139,19 @@ static void encoder_beside(const char *file, struct str *out) {
     str_free(&folder);
 }
 
-// Beside a codec or a model that has been pulled.
+// The largest of those that have been pulled.
 static void encoder_in_store(struct str *out) {
     struct store store;
     struct store_model *list = NULL;
     int n = 0;
+    int64_t most = 0;
     if (store_open(NULL, &store) != UTTER_OK) return;
     if (store_list(&store, &list, &n) == UTTER_OK)
-        for (int i = 0; i < n && out->len == 0; i++) {
-            struct str folder = {0};
-            store_path(&store, list[i].name, NULL, &folder);
-            encoder_in(str_text(&folder), out);
-            str_free(&folder);
+        for (int i = 0; i < n; i++) {
+            if (list[i].kind != MODEL_ENCODER || list[i].n_bytes <= most) continue;
+            most = list[i].n_bytes;
+            str_clear(out);
+            store_path(&store, list[i].name, list[i].file, out);
         }
     store_list_free(list, n);
     store_close(&store);
@@ -158,18 +159,15 @@ static void encoder_in_store(struct str *out) {
 
 static status find_encoder(struct addition *a) {
     struct str *out = &a->encoder_path, own = {0};
-    if (a->encoder) {
-        str_puts(out, a->encoder);
-        return str_status(out);
-    }
+    if (a->encoder) return store_resolve(a->encoder, out, &own);
     if (a->options.codec) encoder_beside(a->options.codec, out);
     if (out->len == 0 && voices_folder(&own) == UTTER_OK) encoder_beside(own.data, out);
     str_free(&own);
     if (out->len == 0) encoder_in_store(out);
     if (out->len > 0) return str_status(out);
     return fail(UTTER_INVALID,
-                "there is no encoder to clone with; make one of NeuCodec with \"utter models convert pytorch_model.bin "
-                "encoder.gguf --encoder\" and give it with --encoder");
+                "there is no encoder to make a voice with; utter models pull neucodec-encoder fetches it (or "
+                "distill-neucodec-encoder, a tenth of its size)");
 }
 
 // ---- add ----
@@ -245,8 +243,9 @@ int voices_add(int argc, char **argv) {
          0},
         {"note", 0, OPTION_TEXT, &a.note, "TEXT", "who it is, where the recording is from", 0, 0},
         {"encoder", 0, OPTION_TEXT, &a.encoder, "FILE",
-         "the codec's encoder (GGUF); default: *encoder*.gguf beside the\ncodec, in the folder above the voices, or "
-         "beside what was pulled",
+         "the codec's encoder, pulled or a file (GGUF); default: *encoder*.gguf\nbeside the codec or in the folder "
+         "above "
+         "the voices, or what is pulled",
          0, 0},
         {"codec", 0, OPTION_TEXT, &a.options.codec, "FILE",
          "the codec that the voice is for: an encoder that is not its own\nis refused", 0, 0},

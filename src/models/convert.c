@@ -74,16 +74,24 @@ status convert_model(const char *in, const char *out, block_type type) {
     return s;
 }
 
-status convert_encoder(const char *in, const char *w2v_bert, const char *out, block_type type) {
+status convert_encoder(const char *in, const char *semantic_model, const char *out, block_type type) {
     struct checkpoint *file, *semantic = NULL;
     struct gguf_writer *w;
     TRY(checkpoint_open(in, &file));
     struct plan p = {.path = in, .file = file};
-    status s = w2v_bert ? checkpoint_open(w2v_bert, &semantic) : UTTER_OK;
+    status s = semantic_model ? checkpoint_open(semantic_model, &semantic) : UTTER_OK;
     if (s == UTTER_OK) s = gguf_writer_open(out, &w);
     if (s == UTTER_OK) s = write_planned(&p, w, type, convert_encoder_plan(&p, semantic, w));
     plan_free(&p);
     if (semantic) checkpoint_close(semantic);
     checkpoint_close(file);
     return s;
+}
+
+status encoder_needs_semantic(const char *in, bool *out) {
+    struct checkpoint *file;
+    TRY(checkpoint_open(in, &file));
+    *out = !checkpoint_find(file, "semantic_model.feature_projection.projection.weight");
+    checkpoint_close(file);
+    return UTTER_OK;
 }

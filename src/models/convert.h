@@ -12,14 +12,19 @@
    - a backbone (model.embed_tokens.weight, Hugging Face names of Qwen2, Llama or Qwen3): metadata from a safetensors
      file's `__metadata__` "utter.gguf", a JSON object of GGUF keys, or else from config.json, tokenizer.json,
      tokenizer_config.json and generation_config.json beside it.
-   Matrices become `type`, or what block_type_for puts in its place; what decides over tokens at least Q8_0; vectors stay
-   F32. */
+   Matrices become `type`, or what block_type_for puts in its place; what decides over tokens at least Q8_0; vectors
+   stay F32. */
 status convert_model(const char *in, const char *out, block_type type);
 
-/* The encoder of a NeuCodec, with which voices are cloned, as a GGUF file of its own (see codec/encoder.h). `w2v_bert`:
-   a checkpoint of facebook/w2v-bert-2.0, for one of NeuCodec that leaves out its semantic_model; else NULL. Geometry is
-   seen from the shapes, and from __metadata__ "utter.encoder" (JSON: layer_count, head_count) where given, else it is
-   NeuCodec's own: 16 layers are used, heads of 64. */
-status convert_encoder(const char *in, const char *w2v_bert, const char *out, block_type type);
+/* The encoder of a NeuCodec or a DistillNeuCodec, with which voices are cloned, as a GGUF file of its own (see
+   codec/encoder.h). `semantic`: a checkpoint of the semantic model (facebook/w2v-bert-2.0, ntu-spml/distilhubert), for
+   one that leaves out its semantic_model; else NULL. Geometry is seen from the shapes, and from __metadata__
+   "utter.encoder" (JSON: layer_count, head_count; of a DistillNeuCodec head_count, local_window, normalize) where
+   given, else it is the published model's. Whether HuBERT's input is normalised is taken from preprocessor_config.json
+   beside the semantic model. */
+status convert_encoder(const char *in, const char *semantic, const char *out, block_type type);
+
+/* Whether the checkpoint `in` lacks its semantic model. */
+status encoder_needs_semantic(const char *in, bool *out);
 
 #endif

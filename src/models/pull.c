@@ -112,9 +112,12 @@ struct job {
     char folder[72];  // NAME.pull
     struct hub_listing listing;
     const struct hub_file *weights;
-    char *model;      // path of the GGUF below the folder
-    json_t *files;    // of the manifest: what stays
-    json_t *sources;  // of the manifest: what was converted and has gone
+    const struct model_entry *heir;       // an encoder to be made of the same weights: they are left to its pull
+    struct hub_listing semantic_listing;  // of an encoder
+    const struct hub_file *semantic;      // weights of its semantic model; NULL: they are in the others
+    char *model;                          // path of the GGUF below the folder
+    json_t *files;                        // of the manifest: what stays
+    json_t *sources;                      // of the manifest: what was converted and has gone
 };
 
 // A folder that an earlier pull of other weights has left is emptied: what lies there would not belong to these.
@@ -151,24 +154,26 @@ static bool ends_with(const char *text, const char *end) {
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-static status choose_weights(struct job *j) {
-    const struct model_entry *e = j->entry;
-    for (int k = 0; k < e->files.n && !j->weights; k++) {
-        for (int i = 0; i < j->listing.n; i++) {
-            const struct hub_file *f = &j->listing.files[i];
-            if (fnmatch(e->files.at[k], f->path, FNM_PATHNAME) != 0) continue;
-            if (j->weights)
+// The file of a listing that fits the first pattern which one fits.
+static status choose(const char *repository, const struct model_names *patterns, const struct hub_listing *listing,
+                     const struct hub_file **out) {
+    *out = NULL;
+    for (int k = 0; k < patterns->n && !*out; k++) {
+        for (int i = 0; i < listing->n; i++) {
+            const struct hub_file *f = &listing->files[i];
+            if (fnmatch(patterns->at[k], f->path, FNM_PATHNAME) != 0) continue;
+            if (*out)
                 return fail(UTTER_FORMAT,
                             "%s has more than one file %s (%s, %s); name the one to take in a models.json of yours",
-                            e->repository, e->files.at[k], j->weights->path, f->path);
-            j->weights = f;
+                            repository, patterns->at[k], (*out)->path, f->path);
+            *out = f;
         }
     }
-    if (j->weights) return UTTER_OK;
+    if (*out) return UTTER_OK;
     return fail(
         UTTER_FORMAT,
         "%s has no file %s%s; it may have been renamed, see its page and name the file in a models.json of yours",
-        e->repository, e->files.at[0], e->files.n > 1 ? " or what else it could be" : "");
+        repository, patterns->at[0], patterns->n > 1 ? " or what else it could be" : "");
 }
 
 static status add_file(json_t *list, const char *path, int64_t n_bytes, const char *sha256) {
@@ -197,41 +202,114 @@ static bool is_there(const struct job *j, const struct hub_file *f, const char *
     return f->sha256[0] ? strcmp(sha256, f->sha256) == 0 : strcmp(git, f->git) == 0;
 }
 
-static status fetch_file(const struct job *j, const struct hub_file *f, json_t *list) {
+// To `below` in the job's folder.
+static status fetch_file(const struct job *j, const char *repository, const char *revision, const struct hub_file *f,
+                         const char *below, json_t *list) {
     struct str path = {0};
     struct download_result result = {0};
     struct step step = {j->pull, f->path};
     struct download_events events = {on_progress, on_wait, &step};
-    const struct model_entry *e = j->entry;
-    store_path(j->pull->store, j->folder, f->path, &path);
+    store_path(j->pull->store, j->folder, below, &path);
     status s = str_status(&path);
     if (s == UTTER_OK) s = make_folders(str_text(&path));
     if (s == UTTER_OK && !is_there(j, f, str_text(&path), result.sha256)) {
-        say(j->pull, "fetching %s of %s, %.1f MB", f->path, e->repository, (double)f->n_bytes / 1e6);
-        s = hub_fetch(j->pull->hub, e->repository, e->revision, f, str_text(&path), &events, &result);
+        say(j->pull, "fetching %s of %s, %.1f MB", f->path, repository, (double)f->n_bytes / 1e6);
+        s = hub_fetch(j->pull->hub, repository, revision, f, str_text(&path), &events, &result);
     }
     str_free(&path);
-    return s == UTTER_OK ? add_file(list, f->path, f->n_bytes, result.sha256) : s;
+    return s == UTTER_OK ? add_file(list, below, f->n_bytes, result.sha256) : s;
+}
+
+static status fetch_with(const struct job *j, const char *repository, const char *revision,
+                         const struct hub_listing *listing, const struct model_names *names, const char *folder) {
+    for (int k = 0; k < names->n; k++)
+        for (int i = 0; i < listing->n; i++) {
+            if (strcmp(listing->files[i].path, names->at[k]) != 0) continue;
+            struct str below = {0};
+            str_printf(&below, "%s%s", folder, names->at[k]);
+            status s = str_status(&below);
+            if (s == UTTER_OK)
+                s = fetch_file(j, repository, revision, &listing->files[i], str_text(&below), j->sources);
+            str_free(&below);
+            TRY(s);
+        }
+    return UTTER_OK;
+}
+
+#define SEMANTIC_FOLDER "semantic/"
+static const char semantic_revision[] = "main";
+
+// An encoder's semantic model is in its weights, or it is where it was published itself.
+static status fetch_semantic(struct job *j) {
+    const struct model_entry *e = j->entry;
+    struct str path = {0};
+    struct step step = {j->pull, e->semantic.repository};
+    struct download_events events = {on_progress, on_wait, &step};
+    bool needed = false;
+    store_path(j->pull->store, j->folder, j->weights->path, &path);
+    status s = str_status(&path);
+    if (s == UTTER_OK) s = j->pull->convert.needs_semantic(str_text(&path), &needed);
+    str_free(&path);
+    TRY(s);
+    if (!e->semantic.repository || (!needed && e->semantic.with.n == 0)) return UTTER_OK;
+    TRY(hub_list(j->pull->hub, e->semantic.repository, semantic_revision, &events, &j->semantic_listing));
+    TRY(fetch_with(j, e->semantic.repository, semantic_revision, &j->semantic_listing, &e->semantic.with,
+                   needed ? SEMANTIC_FOLDER : ""));
+    if (!needed) return UTTER_OK;
+    TRY(choose(e->semantic.repository, &e->semantic.files, &j->semantic_listing, &j->semantic));
+    struct str below = {0};
+    str_printf(&below, "%s%s", SEMANTIC_FOLDER, j->semantic->path);
+    s = str_status(&below);
+    if (s == UTTER_OK)
+        s = fetch_file(j, e->semantic.repository, semantic_revision, j->semantic, str_text(&below), j->sources);
+    str_free(&below);
+    return s;
 }
 
 static status fetch_all(struct job *j) {
     const struct model_entry *e = j->entry;
     bool converted = !ends_with(j->weights->path, ".gguf");
-    TRY(fetch_file(j, j->weights, converted ? j->sources : j->files));
-    for (int k = 0; converted && k < e->with.n; k++)
-        for (int i = 0; i < j->listing.n; i++)
-            if (strcmp(j->listing.files[i].path, e->with.at[k]) == 0)
-                TRY(fetch_file(j, &j->listing.files[i], j->sources));
-    return UTTER_OK;
+    TRY(fetch_file(j, e->repository, e->revision, j->weights, j->weights->path, converted ? j->sources : j->files));
+    if (!converted) return UTTER_OK;
+    TRY(fetch_with(j, e->repository, e->revision, &j->listing, &e->with, ""));
+    return e->kind == MODEL_ENCODER ? fetch_semantic(j) : UTTER_OK;
+}
+
+static status convert_encoder(const struct job *j, const char *in, const char *out) {
+    if (!j->semantic) return j->pull->convert.encoder(in, NULL, out, j->entry->type);
+    struct str semantic = {0}, below = {0};
+    str_printf(&below, "%s%s", SEMANTIC_FOLDER, j->semantic->path);
+    store_path(j->pull->store, j->folder, str_text(&below), &semantic);
+    status s = str_status(&below);
+    if (s == UTTER_OK) s = str_status(&semantic);
+    if (s == UTTER_OK) s = j->pull->convert.encoder(in, str_text(&semantic), out, j->entry->type);
+    str_free(&below);
+    str_free(&semantic);
+    return s;
 }
 
 static status convert(struct job *j, const char *in, const char *out, const char *name) {
     int64_t n;
     char sha256[65], git[41];
     say(j->pull, "converting %s to GGUF", j->weights->path);
-    TRY(j->pull->convert(in, out, j->entry->type));
+    TRY(j->entry->kind == MODEL_ENCODER ? convert_encoder(j, in, out)
+                                        : j->pull->convert.model(in, out, j->entry->type));
     TRY(sum_file(j, out, name, -1, &n, sha256, git));
     return add_file(j->files, name, n, sha256);
+}
+
+// The weights at `path` go to the folder of the encoder's pull, which finds them there. If they cannot, they are gone.
+static void leave_to_heir(const struct job *j, const char *path) {
+    struct job heir = {.pull = j->pull, .entry = j->heir, .weights = j->weights};
+    struct str to = {0};
+    int held;
+    if (lock(j->pull, j->heir->name, &held) != UTTER_OK) return;
+    snprintf(heir.folder, sizeof heir.folder, "%s.pull", j->heir->name);
+    store_path(j->pull->store, heir.folder, j->weights->path, &to);
+    if (str_status(&to) == UTTER_OK && prepare_folder(&heir) == UTTER_OK && make_folders(str_text(&to)) == UTTER_OK)
+        (void)!rename(path, str_text(&to));
+    str_free(&to);
+    close(held);
 }
 
 // Makes a GGUF of what is none, and removes what it was made of: the GGUF has it all.
@@ -250,8 +328,12 @@ static status make_gguf(struct job *j) {
         store_path(j->pull->store, j->folder, json_string_value(json_object_get(json_array_get(j->sources, i), "path")),
                    &in);
         s = str_status(&in);
+        if (s == UTTER_OK && i == 0 && j->heir) leave_to_heir(j, str_text(&in));
         if (s == UTTER_OK) remove(str_text(&in));
     }
+    str_clear(&in);
+    store_path(j->pull->store, j->folder, "semantic", &in);
+    if (s == UTTER_OK && str_status(&in) == UTTER_OK) rmdir(str_text(&in));  // empty, where there was one
     if (s == UTTER_OK)
         j->model = name.data;
     else
@@ -321,11 +403,11 @@ static json_t *make_manifest(const struct job *j) {
     json_t *voices = json_array();
     for (int i = 0; i < e->voices.n; i++) json_array_append_new(voices, json_string(e->voices.at[i]));
     return json_pack("{s:i, s:s, s:s, s:s, s:s*, s:s*, s:{s:s, s:s, s:s}, s:s, s:{s:s, s:s, s:b}, s:o, s:O, s:O}",
-                     "format", 1, "name", e->name, "kind", e->kind == MODEL_CODEC ? "codec" : "backbone", "model",
-                     j->model, "language", e->language, "codec", e->codec, "source", "endpoint", j->pull->hub->endpoint,
-                     "repository", e->repository, "revision", e->revision, "date", date, "licence", "name", e->licence,
-                     "url", e->licence_url, "accepted", e->licence_asks, "voices", voices, "files", j->files,
-                     "converted_from", j->sources);
+                     "format", 1, "name", e->name, "kind", model_kind_name(e->kind), "model", j->model, "language",
+                     e->language, "codec", e->codec, "source", "endpoint", j->pull->hub->endpoint, "repository",
+                     e->repository, "revision", e->revision, "date", date, "licence", "name", e->licence, "url",
+                     e->licence_url, "accepted", e->licence_asks, "voices", voices, "files", j->files, "converted_from",
+                     j->sources);
 }
 
 static status write_manifest(const struct job *j) {
@@ -375,7 +457,7 @@ static status run(struct job *j) {
     j->sources = json_array();
     if (!j->files || !j->sources) return fail_memory(4096, "a manifest");
     TRY(hub_list(j->pull->hub, e->repository, e->revision, &events, &j->listing));
-    TRY(choose_weights(j));
+    TRY(choose(e->repository, &e->files, &j->listing, &j->weights));
     if (strcmp(j->weights->path, "manifest.json") == 0 || strncmp(j->weights->path, "voices/", 7) == 0)
         return fail(UTTER_FORMAT, "%s: weights may not be called %s", e->repository, j->weights->path);
     TRY(prepare_folder(j));
@@ -402,7 +484,7 @@ static status ask(const struct pull *p, const struct model_entry *e) {
                 e->name, e->licence, e->licence_url, e->licence);
 }
 
-static status pull_one(const struct pull *p, const struct model_entry *e) {
+static status pull_one(const struct pull *p, const struct model_entry *e, const struct model_entry *heir) {
     struct store_model there;
     if (store_read(p->store, e->name, &there) == UTTER_OK) {
         store_model_free(&there);
@@ -416,10 +498,11 @@ static status pull_one(const struct pull *p, const struct model_entry *e) {
     if (is_installed(p, e)) {
         say(p, "%s is here now", e->name);
     } else {
-        struct job j = {.pull = p, .entry = e};
+        struct job j = {.pull = p, .entry = e, .heir = heir};
         snprintf(j.folder, sizeof j.folder, "%s.pull", e->name);
         s = run(&j);
         hub_listing_free(&j.listing);
+        hub_listing_free(&j.semantic_listing);
         json_decref(j.files);
         json_decref(j.sources);
         free(j.model);
@@ -429,12 +512,28 @@ static status pull_one(const struct pull *p, const struct model_entry *e) {
     return s;
 }
 
+// True when both are made of one checkpoint, and the encoder has yet to be made.
+static bool shares_weights(const struct pull *p, const struct model_entry *codec, const struct model_entry *encoder) {
+    struct store_model there;
+    if (strcmp(codec->repository, encoder->repository) != 0 || strcmp(codec->revision, encoder->revision) != 0)
+        return false;
+    if (store_read(p->store, encoder->name, &there) != UTTER_OK) return true;
+    store_model_free(&there);
+    return false;
+}
+
 status pull_model(const struct pull *p, const char *name) {
     const struct model_entry *e = registry_find(p->store->registry, name);
     if (!e) return fail(UTTER_INVALID, "there is no model %s; utter models list names those that there are", name);
-    const struct model_entry *codec = e->codec ? registry_find(p->store->registry, e->codec) : NULL;
-    TRY(pull_one(p, e));
-    return codec ? pull_one(p, codec) : UTTER_OK;
+    const struct model_entry *codec = e->kind == MODEL_CODEC ? e : NULL, *encoder = NULL;
+    if (e->codec) codec = registry_find(p->store->registry, e->codec);
+    if (p->with_encoder && codec && codec->encoder) encoder = registry_find(p->store->registry, codec->encoder);
+    if (p->with_encoder && !encoder && e->kind != MODEL_ENCODER)
+        return fail(UTTER_INVALID, "no encoder is known for %s; utter models list names those that there are",
+                    codec ? codec->name : name);
+    if (e->kind != MODEL_CODEC) TRY(pull_one(p, e, NULL));
+    if (codec) TRY(pull_one(p, codec, encoder && shares_weights(p, codec, encoder) ? encoder : NULL));
+    return encoder ? pull_one(p, encoder, NULL) : UTTER_OK;
 }
 
 // ---- remove, verify ----

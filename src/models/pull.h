@@ -7,13 +7,18 @@
 #include "models/hub.h"
 #include "models/store.h"
 
-/* Makes the GGUF file `out` of the checkpoint `in`. */
-typedef status convert_fn(const char *in, const char *out, block_type type);
+/* What makes GGUF of checkpoints (models/convert.h). */
+struct pull_convert {
+    status (*model)(const char *in, const char *out, block_type type);
+    status (*encoder)(const char *in, const char *semantic, const char *out, block_type type);
+    status (*needs_semantic)(const char *in, bool *out);
+};
 
 struct pull {
     const struct store *store;
     const struct hub *hub;                                    // pull_model alone needs it
-    convert_fn *convert;                                      // for weights that are no GGUF
+    struct pull_convert convert;                              // for weights that are no GGUF
+    bool with_encoder;                                        // and the encoder of the codec
     int64_t lock_wait_ms;                                     // for another process that changes the same model
     const atomic_bool *stop;                                  // NULL, or true once everything is to end
     bool (*accept)(void *user, const struct model_entry *e);  // the licence asks: is it accepted? NULL: no
@@ -22,7 +27,8 @@ struct pull {
     void *user;
 };
 
-/* Fetches the model of that name or repository, and the codec that it needs, unless they are there. */
+/* Fetches the model of that name or repository, the codec that it needs, and its encoder if that is wanted, unless they
+   are there. */
 status pull_model(const struct pull *p, const char *name);
 
 /* Takes an installed or half-fetched model away. */

@@ -102,12 +102,16 @@ static status no_other_keys(const struct place *at, const json_t *o, const char 
     return UTTER_OK;
 }
 
+const char *model_kind_name(enum model_kind kind) {
+    return kind == MODEL_BACKBONE ? "backbone" : kind == MODEL_CODEC ? "codec" : "encoder";
+}
+
 static status read_kind(const struct place *at, const json_t *o, enum model_kind *out) {
     const char *kind;
     TRY(read_text(at, o, "kind", true, &kind));
-    *out = strcmp(kind, "codec") == 0 ? MODEL_CODEC : MODEL_BACKBONE;
-    if (*out == MODEL_BACKBONE && strcmp(kind, "backbone") != 0) return wrong(at, "kind", "backbone or codec");
-    return UTTER_OK;
+    for (*out = MODEL_BACKBONE; *out <= MODEL_ENCODER; ++*out)
+        if (strcmp(kind, model_kind_name(*out)) == 0) return UTTER_OK;
+    return wrong(at, "kind", "backbone, codec or encoder");
 }
 
 // The licence's terms are in the file itself, or among those built in.
@@ -140,6 +144,19 @@ static status read_voices(const struct place *at, const json_t *o, struct model_
     return UTTER_OK;
 }
 
+static status read_semantic(const struct place *at, const json_t *o, struct model_entry *e) {
+    const json_t *semantic = json_object_get(o, "semantic");
+    static const char *const known[] = {"repository", "files", "with"};
+    if (!semantic) return UTTER_OK;
+    if (!json_is_object(semantic) || e->kind != MODEL_ENCODER)
+        return wrong(at, "semantic", "an object with \"repository\" and \"files\", of an encoder");
+    TRY(no_other_keys(at, semantic, known, 3));
+    TRY(read_text(at, semantic, "repository", true, &e->semantic.repository));
+    if (!repository_ok(e->semantic.repository)) return wrong(at, "repository", "OWNER/NAME");
+    TRY(read_names(at, semantic, "files", true, &e->semantic.files));
+    return read_names(at, semantic, "with", false, &e->semantic.with);
+}
+
 static status read_rest(const struct place *at, const json_t *o, struct model_entry *e) {
     const char *type;
     TRY(read_text(at, o, "about", false, &e->about));
@@ -156,8 +173,11 @@ static status read_rest(const struct place *at, const json_t *o, struct model_en
     if (type && !block_type_by_name(type, &e->type)) return wrong(at, "type", "a type of weights, such as f16 or q8_0");
     TRY(read_text(at, o, "language", e->kind == MODEL_BACKBONE, &e->language));
     TRY(read_text(at, o, "codec", e->kind == MODEL_BACKBONE, &e->codec));
-    if (e->kind == MODEL_CODEC && (e->codec || e->language))
-        return wrong(at, e->codec ? "codec" : "language", "left out: a codec has none");
+    if (e->kind != MODEL_BACKBONE && (e->codec || e->language))
+        return wrong(at, e->codec ? "codec" : "language", "left out: only backbones have one");
+    TRY(read_text(at, o, "encoder", false, &e->encoder));
+    if (e->encoder && e->kind != MODEL_CODEC) return wrong(at, "encoder", "left out: only codecs have one");
+    TRY(read_semantic(at, o, e));
     const json_t *bytes = json_object_get(o, "bytes");
     if (bytes && (!json_is_integer(bytes) || json_integer_value(bytes) <= 0))
         return wrong(at, "bytes", "a number of bytes");
@@ -167,8 +187,9 @@ static status read_rest(const struct place *at, const json_t *o, struct model_en
 
 static status read_entry(const struct registry *r, struct place *at, const json_t *file, const json_t *o,
                          struct model_entry *e) {
-    static const char *const known[] = {"name", "about",    "kind",    "repository", "revision", "files", "with",
-                                        "type", "language", "licence", "bytes",      "codec",    "voices"};
+    static const char *const known[] = {"name",  "about", "kind",   "repository", "revision",
+                                        "files", "with",  "type",   "language",   "licence",
+                                        "bytes", "codec", "voices", "encoder",    "semantic"};
     *e = (struct model_entry){0};
     if (!json_is_object(o)) return fail(UTTER_FORMAT, "%s: models[%d] must be an object", at->file, at->at);
     TRY(read_text(at, o, "name", true, &e->name));
@@ -226,6 +247,10 @@ static status check_codecs(const struct registry *r, const char *user_path) {
         if (e->codec && (!codec || codec->kind != MODEL_CODEC))
             return fail(UTTER_FORMAT, "%s: model \"%s\": \"codec\" names \"%s\", which is no codec",
                         e->added ? user_path : "models.json", e->name, e->codec);
+        const struct model_entry *encoder = e->encoder ? named(r, e->encoder) : NULL;
+        if (e->encoder && (!encoder || encoder->kind != MODEL_ENCODER))
+            return fail(UTTER_FORMAT, "%s: model \"%s\": \"encoder\" names \"%s\", which is no encoder",
+                        e->added ? user_path : "models.json", e->name, e->encoder);
     }
     return UTTER_OK;
 }

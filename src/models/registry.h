@@ -6,7 +6,7 @@
 #include "base/str.h"
 #include "gguf/blocks.h"
 
-enum model_kind { MODEL_BACKBONE, MODEL_CODEC };
+enum model_kind { MODEL_BACKBONE, MODEL_CODEC, MODEL_ENCODER };
 
 enum { REGISTRY_MAX_NAMES = 16 };  // of files and voices of one model
 
@@ -26,13 +26,21 @@ struct model_entry {
     block_type type;           // of the matrices, when the weights must be converted to GGUF
     const char *language;      // as espeak-ng names it; NULL for codecs
     const char *licence, *licence_url;
-    bool licence_asks;          // it must be accepted before the model is fetched
-    int64_t n_bytes;            // about; 0: not known
-    const char *codec;          // the entry that turns its codes into sound; NULL for codecs
+    bool licence_asks;           // it must be accepted before the model is fetched
+    int64_t n_bytes;             // about; 0: not known
+    const char *codec;           // of a backbone: the entry that turns its codes into sound
+    const char *encoder;         // of a codec: the entry that makes its codes of recordings; NULL: none is known
+    struct {                     // of an encoder: where its semantic model is, when the weights lack it
+        const char *repository;  // NULL: nowhere else
+        struct model_names files, with;
+    } semantic;
     const char *voices_url;     // folder of NAME.pt and NAME.txt; NULL: no voices
     struct model_names voices;  // the first is the model's default
     bool added;                 // by the user's file
 };
+
+/* "backbone", "codec" or "encoder" */
+const char *model_kind_name(enum model_kind kind);
 
 struct registry;
 

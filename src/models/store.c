@@ -88,7 +88,7 @@ static status read_manifest(const char *name, struct store_model *m) {
     m->file = text(o, "model");
     if (!m->name || strcmp(m->name, name) != 0) return damaged(name, "it is another model's");
     if (!kind || !m->file) return damaged(name, "it has no kind or no model");
-    m->kind = strcmp(kind, "codec") == 0 ? MODEL_CODEC : MODEL_BACKBONE;
+    m->kind = strcmp(kind, "codec") == 0 ? MODEL_CODEC : strcmp(kind, "encoder") == 0 ? MODEL_ENCODER : MODEL_BACKBONE;
     m->language = text(o, "language");
     m->codec = text(o, "codec");
     if (m->codec && !registry_name_ok(m->codec)) return damaged(name, "its codec has no name");

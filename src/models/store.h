@@ -32,8 +32,8 @@ struct store_model {
     const char *name;
     enum model_kind kind;
     const char *file;      // the GGUF, one of `files`
-    const char *language;  // NULL for codecs
-    const char *codec;     // name of another model; NULL for codecs
+    const char *language;  // of backbones, as `codec`
+    const char *codec;     // name of another model
     const char *repository, *revision, *date, *licence;
     struct store_file *files;  // [n]
     int n;
@@ -50,7 +50,8 @@ void store_model_free(struct store_model *m);
 status store_list(const struct store *s, struct store_model **out, int *n);
 /* The same; `damaged` is told of every folder that holds no whole model, with the sentence that says why. */
 typedef void store_damaged_fn(void *user, const char *name, const char *sentence);
-status store_list_telling(const struct store *s, store_damaged_fn *damaged, void *user, struct store_model **out, int *n);
+status store_list_telling(const struct store *s, store_damaged_fn *damaged, void *user, struct store_model **out,
+                          int *n);
 void store_list_free(struct store_model *list, int n);
 
 /* ROOT/models/NAME and then "/" `below`, unless that is NULL. */

@@ -10,15 +10,15 @@
 #include <jansson.h>
 
 #include "base/file.h"
-#include "fixtures/codec_rule.h"
+#include "fixtures/encoder_rule.h"
 #include "fixtures/sha256.h"
 #include "fixtures/tiny.h"
 #include "hub_server.h"
 #include "run.h"
 
 static struct hub_server *server;
-static struct file_map backbone, codec;
-static char backbone_listing[300], codec_listing[300];
+static struct file_map backbone, codec, semantic;
+static char backbone_listing[300], codec_listing[300], semantic_listing[300];
 
 static void in_folder(char path[512], const char *name) { snprintf(path, 512, "%s/%s", run_folder(), name); }
 
@@ -47,7 +47,31 @@ static const char models_json[] =
     "{\"name\": \"tiny\", \"kind\": \"backbone\", \"repository\": \"me/tiny\", \"files\": [\"*.gguf\"],"
     " \"language\": \"en-us\", \"licence\": \"Strict\", \"codec\": \"tinycodec\"},"
     "{\"name\": \"tinycodec\", \"kind\": \"codec\", \"repository\": \"me/codec\", \"type\": \"q8_0\","
-    " \"files\": [\"model.safetensors\"], \"licence\": \"Apache 2.0\"}]}";
+    " \"files\": [\"model.safetensors\"], \"licence\": \"Apache 2.0\", \"encoder\": \"tinyencoder\"},"
+    "{\"name\": \"tinyencoder\", \"kind\": \"encoder\", \"repository\": \"me/codec\", \"type\": \"f32\","
+    " \"files\": [\"model.safetensors\"], \"licence\": \"Apache 2.0\","
+    " \"semantic\": {\"repository\": \"me/semantic\", \"files\": [\"model.safetensors\"]}}]}";
+
+// A NeuCodec with its encoder, and apart from it the semantic model that the encoder needs.
+static void write_codec(const char *path, const char *semantic_path) {
+    static struct codec_rule_tensor all[CODEC_RULE_MAX_TENSORS + ENCODER_RULE_MAX_TENSORS],
+        apart[ENCODER_RULE_MAX_TENSORS], encoder[ENCODER_RULE_MAX_TENSORS];
+    int n_decoder = codec_rule_tensors(false, encoder), n = 0, n_apart = 0;
+    for (int i = 0; i < n_decoder; i++)
+        if (encoder[i].needed) all[n++] = encoder[i];
+    int n_encoder = encoder_rule_tensors(false, encoder);
+    for (int i = 0; i < n_encoder; i++) {
+        if (strncmp(encoder[i].name, "semantic_model.", 15) == 0)
+            apart[n_apart++] = encoder[i];
+        else
+            all[n++] = encoder[i];
+    }
+    assert_ok(codec_rule_write(all, n,
+                               ",\"utter.codec\":\"{\\\"head_count\\\":4,\\\"fsq_levels\\\":[2,2,2,2,2,2,2,4]}\","
+                               "\"utter.encoder\":\"{\\\"head_count\\\":4,\\\"layer_count\\\":2}\"",
+                               path));
+    assert_ok(codec_rule_write(apart, n_apart, "", semantic_path));
+}
 
 static int set_up(void **state) {
     if (run_setup(state) != 0) return 1;
@@ -58,9 +82,13 @@ static int set_up(void **state) {
     assert_ok(file_map_open(path, &backbone));
     serve_repository("me/tiny", "tiny-Q4_0.gguf", path, &backbone, backbone_listing);
     in_folder(path, "c.safetensors");
-    assert_ok(fixture_codec_safetensors(false, path));
+    char other[512];
+    in_folder(other, "s.safetensors");
+    write_codec(path, other);
     assert_ok(file_map_open(path, &codec));
     serve_repository("me/codec", "model.safetensors", path, &codec, codec_listing);
+    assert_ok(file_map_open(other, &semantic));
+    serve_repository("me/semantic", "model.safetensors", other, &semantic, semantic_listing);
     in_folder(path, "config");
     assert_int_equal(mkdir(path, 0777), 0);
     setenv("XDG_CONFIG_HOME", path, 1);
@@ -71,6 +99,8 @@ static int set_up(void **state) {
     assert_ok(file_create(path, &w));
     assert_ok(file_write(&w, models_json, sizeof models_json - 1));
     assert_ok(file_commit(&w));
+    in_folder(path, "data");
+    setenv("XDG_DATA_HOME", path, 1);
     in_folder(path, "home");
     setenv("UTTER_HOME", path, 1);
     setenv("HF_HOME", path, 1);
@@ -84,6 +114,7 @@ static int clean_up(void **state) {
     hub_server_stop(server);
     file_map_close(&backbone);
     file_map_close(&codec);
+    file_map_close(&semantic);
     return run_cleanup(state);
 }
 
@@ -167,6 +198,60 @@ static void test_two_at_once(void **state) {
     expect(0, "", "", run("utter models verify tiny"));
 }
 
+// With the encoder: one checkpoint is fetched once for both halves, and the semantic model from where it is.
+static void test_with_the_encoder(void **state) {
+    (void)state;
+    struct hub_route *r = hub_server_at(server, "/me/codec/resolve/main/model.safetensors");
+    int before = r->n_asked;
+    expect(0, "", "", run("utter models remove tinycodec"));
+    expect(1, "", "utter models pull tinyencoder fetches it", run("utter models path tinyencoder"));
+    expect(0, "", "tinyencoder is here", run("utter models pull tiny --encoder"));
+    assert_int_equal(r->n_asked, before + 1);
+    assert_int_equal(file_size("home/models/tinyencoder.pull"), -1);
+    assert_int_equal(file_size("home/models/tinyencoder/semantic"), -1);
+    assert_int_equal(file_size("home/models/tinyencoder/model.safetensors"), -1);
+    expect(0, "", "checking tinyencoder.gguf", run("utter models verify"));
+    expect(0, "\"kind\": \"encoder\"", "", run("utter models info --json $(utter models path tinyencoder)"));
+    before = hub_server_n_requests(server);
+    expect(0, "", "tinyencoder is already here", run("utter models pull tiny --encoder"));
+    assert_int_equal(hub_server_n_requests(server), before);
+}
+
+// What is pulled is what voices are made with, and what speaks when nothing is named.
+static void test_voice_and_speech(void **state) {
+    (void)state;
+    expect(0, "", "has no voice", run("utter say -o before.wav Hello."));
+    expect(0, "", "",
+           run("utter say -q --model built-in -o me.wav \"This is what I say, for some seconds of speech.\""));
+    // Made with the encoder that was pulled; its codes are those of another codec than this one, which has 512.
+    expect(0, "", "other is in", run("utter voices add me.wav --name other --transcript \"This is what I say.\""));
+    static const char me[] =
+        "{\"format\": \"utter-voice\", \"version\": 1, \"name\": \"me\", \"text\": \"This.\", "
+        "\"codes\": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}";
+    char path[512];
+    struct file_writer w;
+    in_folder(path, "data/utter/voices/me.json");
+    assert_ok(file_create(path, &w));
+    assert_ok(file_write(&w, me, sizeof me - 1));
+    assert_ok(file_commit(&w));
+    const struct result *r = run("utter say -v --seed 3 --retries 0 --json -o after.wav \"A b.\"");
+    if (!strstr(r->err, "tiny is the model that is installed") || !strstr(r->err, "tiny qwen2")) fail_msg("%s", r->err);
+    r = run("utter voices list --json");
+    json_t *list = json_loads(expect(0, "", "", r)->out, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "name")), "me");
+    json_decref(list);
+    // A voice of the built-in model's is spoken with by that one.
+    expect(0, "\"voice\": \"slt\"", "", run("utter say -q --voice slt --json -o slt.wav Hello."));
+    // A damaged one is passed over.
+    expect(0, "", "", run("printf x >>home/models/tiny/tiny-Q4_0.gguf"));
+    expect(0, "\"voice\": \"slt\"", "tiny is damaged", run("utter say --json -o damaged.wav Hello."));
+    expect(0, "", "",
+           run("utter models remove tinycodec && utter models remove tiny && utter models pull tiny "
+               "--accept-licence Strict && utter models remove tinycodec"));
+    expect(0, "\"voice\": \"slt\"", "utter models pull tinycodec fetches it",
+           run("utter say --json -o no-codec.wav Hello."));
+}
+
 static void test_a_list_with_a_mistake(void **state) {
     (void)state;
     expect(0, "", "",
@@ -177,9 +262,10 @@ static void test_a_list_with_a_mistake(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_before),          cmocka_unit_test(test_stopped_and_continued),
-        cmocka_unit_test(test_what_was_pulled), cmocka_unit_test(test_damaged_and_removed),
-        cmocka_unit_test(test_two_at_once),     cmocka_unit_test(test_a_list_with_a_mistake),
+        cmocka_unit_test(test_before),           cmocka_unit_test(test_stopped_and_continued),
+        cmocka_unit_test(test_what_was_pulled),  cmocka_unit_test(test_damaged_and_removed),
+        cmocka_unit_test(test_two_at_once),      cmocka_unit_test(test_with_the_encoder),
+        cmocka_unit_test(test_voice_and_speech), cmocka_unit_test(test_a_list_with_a_mistake),
     };
     return cmocka_run_group_tests(tests, set_up, clean_up);
 }

@@ -22,13 +22,17 @@ static void test_built_in(void **state) {
                                          "neutts-2e-full",
                                          "neucodec",
                                          "neucodec-onnx-decoder",
-                                         "distill-neucodec"};
+                                         "distill-neucodec",
+                                         "neucodec-encoder",
+                                         "distill-neucodec-encoder"};
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) assert_non_null(registry_find(r, wanted[i]));
     for (int i = 0; i < registry_count(r); i++) {
         const struct model_entry *e = registry_at(r, i);
         assert_false(e->added);
         assert_ptr_equal(registry_find(r, e->name), e);
-        assert_int_equal(e->kind == MODEL_CODEC, e->codec == NULL);
+        assert_int_equal(e->kind != MODEL_BACKBONE, e->codec == NULL);
+        assert_int_equal(e->kind == MODEL_CODEC, e->encoder != NULL);
+        assert_int_equal(e->kind == MODEL_ENCODER, e->semantic.repository != NULL);
         // Nano and 2E come under NeuTTS's own licence, the others under Apache's.
         bool own = strstr(e->name, "nano") || strstr(e->name, "2e");
         assert_string_equal(e->licence, own ? "NeuTTS Open License 1.0" : "Apache 2.0");
@@ -105,7 +109,7 @@ static void test_mistakes(void **state) {
         {"{\"models\": [{\"name\": \"m\\u0000\"}]}", "line 1"},
         {"{\"models\": [{\"name\": \"m\"}]}", "\"kind\" must be there"},
         {"{\"models\": [{\"name\": \"m\", \"colour\": 1}]}", "model \"m\": unknown key \"colour\""},
-        {M("\"kind\": \"speech\", \"repository\": \"a/b\", " REST), "\"kind\" must be backbone or codec"},
+        {M("\"kind\": \"speech\", \"repository\": \"a/b\", " REST), "\"kind\" must be backbone, codec or encoder"},
         {M("\"kind\": \"backbone\", " REST), "\"repository\" must be there"},
         {M("\"kind\": \"backbone\", \"repository\": \"a\", " REST), "OWNER/NAME"},
         {M("\"kind\": \"backbone\", \"repository\": \"a/../b\", " REST), "OWNER/NAME"},

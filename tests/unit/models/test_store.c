@@ -103,7 +103,7 @@ static void open_store(struct world *w) {
     w->hub.limits = (struct download_limits){2000, 1, 100, 2, 10, 1000};
     w->pull = (struct pull){.store = &w->store,
                             .hub = &w->hub,
-                            .convert = convert_stub,
+                            .convert = {.model = convert_stub},
                             .lock_wait_ms = 20000,
                             .stop = &w->stop,
                             .accept = accept_it,
@@ -321,10 +321,10 @@ static status convert_fails(const char *in, const char *out, block_type type) {
 
 static void test_conversion_fails(void **state) {
     struct world *w = *state;
-    w->pull.convert = convert_fails;
+    w->pull.convert.model = convert_fails;
     assert_fails(pull_model(&w->pull, "tinycodec"), UTTER_FORMAT, "is no checkpoint");
     assert_false(is_there(w, "models/tinycodec"));
-    w->pull.convert = convert_stub;
+    w->pull.convert.model = convert_stub;
     int before = n_asked(w, "/me/codec/resolve/main/config.json");
     assert_ok(pull_model(&w->pull, "tinycodec"));
     assert_int_equal(n_asked(w, "/me/codec/resolve/main/config.json"), before);  // was there, its checksum is known
