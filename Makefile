@@ -15,7 +15,7 @@ build = ninja -C $(1) -n $(2) 2>&1 | grep -q "no work to do" || ninja $(quiet) -
 debug := -Dbuildtype=debugoptimized -Db_lundef=false
 comma := ,
 
-.PHONY: all build deps hello test sanitize tsan fuzz install clean help
+.PHONY: all build deps hello test sanitize tsan fuzz bench bench-peers install clean help
 
 all: build
 
@@ -51,6 +51,15 @@ fuzz: deps
 	@$(call configure,$(BUILD)-fuzz,$(debug) -Db_sanitize=address$(comma)undefined -Dc_args=-fsanitize=fuzzer-no-link,CC=clang)
 	@tests/fuzz.sh $(BUILD)-fuzz $(TIME)
 
+bench: deps
+	@$(call configure,$(BUILD))
+	@$(call build,$(BUILD),bench/make_models bench/bench_worker bench/compare)
+	@bench/run.sh $(BUILD)
+
+bench-peers:
+	@mkdir -p $(BUILD)
+	@bench/peers/install.sh $(BUILD)/bench-peers
+
 install: build
 	@grep -qx "prefix = $(abspath $(PREFIX))" $(BUILD)/meson-private/cmd_line.txt || \
 		{ $(call quietly,meson configure $(BUILD) --prefix $(abspath $(PREFIX)) && ninja -C $(BUILD)); }
@@ -67,5 +76,7 @@ help:
 	@echo "make sanitize    build and test with AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make tsan        build and test with ThreadSanitizer"
 	@echo "make fuzz        look for inputs that break it, TIME=$(TIME) seconds for each target (needs clang)"
+	@echo "make bench       measure it on this machine, and those of its peers that are installed"
+	@echo "make bench-peers install them: llama.cpp, onnxruntime, PyTorch, neutts"
 	@echo "make install     install under PREFIX=$(PREFIX); DESTDIR= goes before it"
 	@echo "make clean       remove what was built"
