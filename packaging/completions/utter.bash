@@ -15,18 +15,21 @@ _utter() {
     local words= files=
     local device="--threads --kernels --device" sampling="--seed --temperature --top-k --top-p --min-p"
     case $before in
+        --log) words="text json off" ;;
         --kernels) words="auto portable avx2 avx512 avx512vnni" ;;
         --device) words="auto cpu gpu" ;;
         --type) words="f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1" ;;
         --format) words="wav flac mp3 opus ogg aac pcm npy" ;;
         --lang) words="en-us en-gb de fr-fr es" ;;
         --voice) words=$(utter voices list 2>/dev/null | cut -d' ' -f1) ;;
-        --model | -m | --codec | --voice-file | --text | --encoder | --semantic | --file | -f | --output | -o | --tokens) files=1 ;;
-        --transcript | --name | --title | --author | --loudness | --streams | --note | --seed | --temperature | --top-k | --top-p | --min-p | --retries | --first-frames | --speed | --threads | --emotion | --count | -n | --reference) return ;;
+        --unix | --keys | --tls-cert | --tls-key | --config | --output-folder) files=1 ;;
+        --host | --wyoming-address | --port | -p | --new-key | --cors | --places | --queue | --characters | --deadline | --rate | --at-once | --connections | --drain) return ;;
+        --model | -m | --codec | --voice-file | --text | --encoder | --semantic | --file | -f | --output | -o | --tokens | --trace) files=1 ;;
+        --transcript | --name | --title | --author | --loudness | --streams | --note | --seed | --temperature | --top-k | --top-p | --min-p | --retries | --first-frames | --speed | --threads | --emotion | --count | -n | --reference | --server | --concurrency | --requests | --key | --timeout) return ;;
         *)
             case $command in
-                '') words="say read voices models doctor sentences normalize phonemes tokens logits generate codec help --help --version" ;;
-                help) words="say read voices models doctor sentences normalize phonemes tokens logits generate codec" ;;
+                '') words="say read voices models serve doctor bench profile sentences normalize phonemes tokens logits generate codec help --help --version" ;;
+                help) words="say read voices models serve doctor bench profile sentences normalize phonemes tokens logits generate codec" ;;
                 say) words="--output --format --file --speed --voice --voice-file --lang --emotion --raw --stream --first-frames $sampling
                     --retries --model --codec $device --json --verbose --quiet --help" ;;
                 read) words="--output --format --list --voice --lang --title --author --loudness --restart --streams $sampling
@@ -56,7 +59,13 @@ _utter() {
                         *) words="--json --help" files=1 ;;
                     esac
                     ;;
+                serve) words="--host --port --unix --no-tcp --keys --new-key --allow-anyone --tls-cert --tls-key --cors --config
+                    --output-folder --play --wyoming --wyoming-address --encoder --places --queue --characters --deadline --rate --at-once --connections
+                    --drain --first-frames --log --model --codec $device --help" ;;
                 doctor) words="--model --codec --quick $device --json --help" ;;
+                bench) words="--model --codec --voice --text --quick --capacity --server --concurrency --requests --key
+                    --timeout --ready $device --json --help" ;;
+                profile) words="--output --stream --cold --trace --voice --seed --model --codec $device --json --help" ;;
                 sentences) words="--lang --raw --json --help" ;;
                 normalize) words="--lang --help" ;;
                 phonemes) words="--lang --raw --help" ;;

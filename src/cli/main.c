@@ -12,6 +12,7 @@ static const struct command commands[] = {
     {"read", "read a book aloud: an audiobook with chapters", command_read},
     {"voices", "list the voices", command_voices},
     {"models", "list, fetch, describe and convert models", command_models},
+    {"serve", "serve speech over HTTP, as OpenAI's endpoint is asked", command_serve},
     {"doctor", "see whether speech works here, on what and how fast", command_doctor},
     {"bench", "measure how fast this machine, or a server, speaks", command_bench},
     {"sentences", "split a text into sentences", command_sentences},

@@ -1,0 +1,501 @@
+#include "server/jobs.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "server/fifo.h"
+#include "server/speech.h"
+
+enum { MAX_CALLER = 64, LEAST_BUFFER = 64 << 10 };
+#define PATIENCE_NS ((int64_t)2 * 1000000000)  // with a reader that stands still while others wait
+
+enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_PARKED, JOB_READY, JOB_OVER };
+
+struct job {
+    struct jobs *jobs;
+    struct order order;
+    struct job_reader reader;
+    struct job *next;  // in its lane, or of the parked, or of the ready
+    int n_owners;
+    enum job_state state;
+    bool cancelled;
+    bool waited;  // wait was called, wake was not yet
+    struct fifo out;
+    struct speech speech;  // of the thread that has the job, without the lock
+    utter_stream *stream;  // to cancel; NULL: there is none yet, or no more
+    int64_t asked, read;   // clock_ns: when it was asked for; when its reader last took something
+    struct outcome outcome;
+    status failed;
+    char *message;
+    float *kept;
+    size_t n_kept;
+};
+
+struct lane {
+    char caller[MAX_CALLER];
+    struct job *first, **last;
+    int n;
+    struct lane *next;
+};
+
+struct jobs {
+    struct jobs_options options;
+    utter *u;
+    pthread_t *threads;  // [n_threads]
+    int n_threads;
+    pthread_mutex_t lock;  // over all below, and over the jobs but their orders and what runs
+    pthread_cond_t changed;
+    struct lane *lanes;  // [ring] the next to be served first
+    struct lane *last_lane;
+    struct job *running, *parked, *ready;  // oldest first
+    int n_queued, n_open, n_running, n_parked, n_jobs;
+    size_t n_buffered;
+    double job_s;  // how long a thread is with a job, lately
+    bool stopping;
+};
+
+// ---- lanes ----
+
+static struct lane *lane_of(struct jobs *p, const char *caller) {
+    for (struct lane *l = p->lanes; l; l = l->next)
+        if (strncmp(l->caller, caller, MAX_CALLER - 1) == 0) return l;
+    struct lane *l = calloc(1, sizeof *l);
+    if (!l) return NULL;
+    strncpy(l->caller, caller, MAX_CALLER - 1);
+    l->last = &l->first;
+    if (p->last_lane)
+        p->last_lane->next = l;
+    else
+        p->lanes = l;
+    p->last_lane = l;
+    return l;
+}
+
+static void drop_lane(struct jobs *p, struct lane *l) {
+    struct lane **at = &p->lanes, *before = NULL;
+    while (*at != l) {
+        before = *at;
+        at = &before->next;
+    }
+    *at = l->next;
+    if (p->last_lane == l) p->last_lane = before;
+    free(l);
+}
+
+static void lane_put(struct jobs *p, struct lane *l, struct job *j) {
+    j->next = NULL;
+    *l->last = j;
+    l->last = &j->next;
+    l->n++;
+    p->n_queued++;
+}
+
+static void lane_remove(struct jobs *p, struct lane *l, struct job *j) {
+    struct job **at = &l->first;
+    while (*at != j) at = &(*at)->next;
+    *at = j->next;
+    if (l->last == &j->next) l->last = at;
+    l->n--;
+    p->n_queued--;
+    if (l->n == 0) drop_lane(p, l);
+}
+
+// The first of the lane whose turn it is; the lane goes behind the others.
+static struct job *take_queued(struct jobs *p) {
+    struct lane *l = p->lanes;
+    struct job *j = l->first;
+    if (l->n > 1 && l->next) {
+        p->lanes = l->next;
+        l->next = NULL;
+        p->last_lane->next = l;
+        p->last_lane = l;
+    }
+    lane_remove(p, l, j);
+    return j;
+}
+
+static void list_put(struct job **list, struct job *j) {
+    while (*list) list = &(*list)->next;
+    j->next = NULL;
+    *list = j;
+}
+
+static void list_remove(struct job **list, struct job *j) {
+    while (*list != j) list = &(*list)->next;
+    *list = j->next;
+}
+
+// ---- a job, under the lock ----
+
+static void wake(struct job *j) {
+    if (!j->waited) return;
+    j->waited = false;
+    j->reader.wake(j->reader.user);
+}
+
+static void free_job(struct job *j) {
+    j->jobs->n_buffered -= j->out.len;
+    j->jobs->n_jobs--;
+    fifo_free(&j->out);
+    order_free(&j->order);
+    free(j->message);
+    free(j->kept);
+    free(j);
+}
+
+static void let_go(struct job *j) {
+    if (--j->n_owners == 0) free_job(j);
+}
+
+// It failed with fail_message(), before or while it was spoken.
+static void set_failed(struct job *j, status s) {
+    if (j->failed != UTTER_OK) return;
+    j->failed = s;
+    j->message = strdup(fail_message());
+}
+
+static void end_job(struct job *j) {
+    j->state = JOB_OVER;
+    wake(j);
+    let_go(j);
+}
+
+// One that no thread has now. Those with a stream are left to a thread, which closes it.
+static void end_idle(struct jobs *p, struct job *j, status s) {
+    set_failed(j, s);
+    if (j->state == JOB_PARKED) {
+        list_remove(&p->parked, j);
+        p->n_parked--;
+        list_put(&p->ready, j);
+        j->state = JOB_READY;
+        pthread_cond_signal(&p->changed);
+    } else if (j->state == JOB_QUEUED) {
+        struct lane *l = p->lanes;
+        for (; l; l = l->next) {
+            struct job *i = l->first;
+            while (i && i != j) i = i->next;
+            if (i) break;
+        }
+        lane_remove(p, l, j);
+        if (p->options.done) p->options.done(p->options.user, &j->outcome, s);
+        end_job(j);
+    }
+}
+
+// With fail_message() as the reason. The job may be gone afterwards, unless the caller owns it.
+static void cancel(struct jobs *p, struct job *j) {
+    if (j->state == JOB_OVER) return;
+    j->cancelled = true;
+    if (j->stream) utter_cancel(j->stream);
+    end_idle(p, j, UTTER_CANCELLED);
+    wake(j);
+}
+
+// ---- what threads do ----
+
+static size_t buffer_bytes(const struct jobs *p) {
+    return p->n_buffered < p->options.buffers_bytes ? p->options.buffer_bytes : LEAST_BUFFER;
+}
+
+// Until there is something to do: a job whose reader has caught up, or a new one. NULL: they stop.
+static struct job *next_job(struct jobs *p) {
+    for (;;) {
+        if (p->ready) {
+            struct job *j = p->ready;
+            p->ready = j->next;
+            return j;
+        }
+        if (p->n_queued > 0 && p->n_open < p->options.n_open) {
+            p->n_open++;
+            return take_queued(p);
+        }
+        if (p->stopping && p->n_queued == 0 && p->n_parked == 0) return NULL;
+        pthread_cond_wait(&p->changed, &p->lock);
+    }
+}
+
+// Speaks until the job ends, fails, or its reader is too far behind: then false.
+static bool speak(struct jobs *p, struct job *j) {
+    bool begun = j->speech.order != NULL;
+    status s = j->failed;
+    if (!begun && s == UTTER_OK) {
+        j->outcome.queue_s = (double)(clock_ns() - j->asked) * 1e-9;
+        pthread_mutex_unlock(&p->lock);
+        s = speech_open(p->u, &j->order, p->options.first_frames, &j->speech);
+        pthread_mutex_lock(&p->lock);
+        j->stream = j->speech.stream;
+    }
+    for (bool ended = false; s == UTTER_OK && !ended;) {
+        if (j->cancelled) {
+            s = j->failed;
+            break;
+        }
+        if (j->out.len >= buffer_bytes(p)) return false;
+        pthread_mutex_unlock(&p->lock);
+        s = speech_step(&j->speech, &ended);
+        if (s == UTTER_OK && ended) s = speech_commit(&j->speech, &j->order);
+        pthread_mutex_lock(&p->lock);
+        if (s != UTTER_OK) break;
+        if (j->outcome.first_audio_s == 0 && j->speech.n_samples > 0 &&
+            (j->speech.out.len > 0 || j->order.file || j->order.keep))
+            j->outcome.first_audio_s = (double)(clock_ns() - j->asked) * 1e-9;
+        s = fifo_put(&j->out, str_text(&j->speech.out), j->speech.out.len);
+        if (s == UTTER_OK) p->n_buffered += j->speech.out.len;
+        if (!ended && j->out.len > 0) wake(j);
+    }
+    if (s != UTTER_OK) set_failed(j, s);
+    return true;
+}
+
+static void take_report(struct job *j) {
+    if (!j->speech.stream) return;
+    utter_report r;
+    utter_stream_report(j->speech.stream, &r);
+    j->outcome.work_s = r.work_s;
+    j->outcome.n_codes = r.n_codes;
+    j->outcome.n_retries = r.n_retries;
+    j->outcome.audio_s = j->speech.rate_hz > 0 ? (double)j->speech.n_samples / j->speech.rate_hz : 0;
+}
+
+static void finish(struct jobs *p, struct job *j) {
+    take_report(j);
+    j->stream = NULL;
+    j->kept = j->speech.kept;
+    j->n_kept = j->speech.n_kept;
+    j->speech.kept = NULL;
+    pthread_mutex_unlock(&p->lock);
+    speech_close(&j->speech);
+    pthread_mutex_lock(&p->lock);
+    p->n_open--;
+    pthread_cond_signal(&p->changed);
+    if (p->options.done) p->options.done(p->options.user, &j->outcome, j->failed);
+    end_job(j);
+}
+
+static void *work(void *user) {
+    struct jobs *p = user;
+    pthread_mutex_lock(&p->lock);
+    for (struct job *j; (j = next_job(p)) != NULL;) {
+        j->state = JOB_RUNNING;
+        list_put(&p->running, j);
+        p->n_running++;
+        int64_t since = clock_ns();
+        bool over = speak(p, j);
+        list_remove(&p->running, j);
+        p->n_running--;
+        if (over) {
+            p->job_s += ((double)(clock_ns() - since) * 1e-9 - p->job_s) * 0.2;
+            finish(p, j);
+        } else {
+            j->state = JOB_PARKED;
+            list_put(&p->parked, j);
+            p->n_parked++;
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+// ---- all of them ----
+
+status jobs_new(const struct jobs_options *o, struct jobs **out) {
+    *out = NULL;
+    struct jobs *p = calloc(1, sizeof *p);
+    if (p) p->threads = calloc((size_t)o->n_threads, sizeof *p->threads);
+    if (!p || !p->threads) {
+        free(p);
+        return fail_memory((size_t)o->n_threads * sizeof *p->threads, "threads");
+    }
+    p->options = *o;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->changed, NULL);
+    *out = p;
+    return UTTER_OK;
+}
+
+status jobs_serve(struct jobs *p, utter *u) {
+    p->u = u;
+    for (int i = 0; i < p->options.n_threads; i++) {
+        int error = pthread_create(&p->threads[i], NULL, work, p);
+        if (error) return fail(UTTER_INTERNAL, "cannot start a thread: %s", strerror(error));
+        p->n_threads++;
+    }
+    return UTTER_OK;
+}
+
+void jobs_stop(struct jobs *p, bool now) {
+    pthread_mutex_lock(&p->lock);
+    p->stopping = true;
+    fail(UTTER_CANCELLED, "the server stops");
+    while (now && p->lanes) end_idle(p, p->lanes->first, UTTER_CANCELLED);
+    while (now && p->parked) end_idle(p, p->parked, UTTER_CANCELLED);
+    for (struct job *j = now ? p->running : NULL; j; j = j->next) cancel(p, j);
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void jobs_free(struct jobs *p) {
+    if (!p) return;
+    jobs_stop(p, true);
+    for (int i = 0; i < p->n_threads; i++) pthread_join(p->threads[i], NULL);
+    pthread_cond_destroy(&p->changed);
+    pthread_mutex_destroy(&p->lock);
+    free(p->threads);
+    free(p);
+}
+
+void jobs_tick(struct jobs *p) {
+    pthread_mutex_lock(&p->lock);
+    int64_t now = clock_ns();
+    for (struct lane *l = p->lanes, *next; l; l = next) {
+        next = l->next;
+        for (struct job *j = l->first, *after; j; j = after) {
+            after = j->next;
+            if (now < j->order.deadline) continue;
+            bool last = l->n == 1;
+            fail(UTTER_DEADLINE, "the text waited longer than its deadline allows; too many others were before it");
+            end_idle(p, j, UTTER_DEADLINE);
+            if (last) break;
+        }
+    }
+    struct job *stalled = NULL;
+    for (struct job *j = p->parked, *after; j; j = after) {
+        after = j->next;
+        if (now >= j->order.deadline) {
+            fail(UTTER_DEADLINE, "the text was not read within its deadline");
+            end_idle(p, j, UTTER_DEADLINE);
+        } else if (!stalled || j->read < stalled->read)
+            stalled = j;
+    }
+    if (stalled && p->n_queued > 0 && p->n_open >= p->options.n_open && now - stalled->read > PATIENCE_NS) {
+        fail(UTTER_CANCELLED, "the reader stood still while others waited");
+        end_idle(p, stalled, UTTER_CANCELLED);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+void jobs_count(struct jobs *p, struct jobs_counts *out) {
+    pthread_mutex_lock(&p->lock);
+    *out = (struct jobs_counts){p->n_queued, p->n_running,  p->n_parked,
+                                p->n_jobs,   p->n_buffered, p->job_s * (p->n_queued + 1) / p->options.n_threads};
+    pthread_mutex_unlock(&p->lock);
+}
+
+// ---- readers ----
+
+static status submit(struct jobs *p, struct job *j, const char *caller) {
+    if (p->stopping) return fail(UTTER_CANCELLED, "the server is stopping; ask another, or later");
+    if (p->n_queued >= p->options.n_queue)
+        return fail(UTTER_LIMIT, "%d texts wait already, which is all that may; try again later", p->n_queued);
+    struct lane *l = lane_of(p, caller);
+    if (!l) return fail_memory(sizeof *l, "the queue");
+    if (p->options.n_queue_caller > 0 && l->n >= p->options.n_queue_caller)
+        return fail(UTTER_LIMIT, "%d of your texts wait already, which is all that may; try again later", l->n);
+    lane_put(p, l, j);
+    p->n_jobs++;
+    pthread_cond_signal(&p->changed);
+    return UTTER_OK;
+}
+
+status jobs_submit(struct jobs *p, struct order *o, const char *caller, const struct job_reader *reader,
+                   struct job **out) {
+    *out = NULL;
+    struct job *j = calloc(1, sizeof *j);
+    if (!j) return fail_memory(sizeof *j, "a request");
+    j->jobs = p;
+    j->order = *o;
+    j->reader = *reader;
+    j->n_owners = 2;
+    j->asked = j->read = clock_ns();
+    pthread_mutex_lock(&p->lock);
+    status s = submit(p, j, caller);
+    pthread_mutex_unlock(&p->lock);
+    if (s != UTTER_OK) {
+        free(j);
+        return s;
+    }
+    *o = (struct order){0};
+    *out = j;
+    return UTTER_OK;
+}
+
+static status failure(const struct job *j) { return fail(j->failed, "%s", j->message ? j->message : "it failed"); }
+
+static void let_wait(struct job *j) {
+    if (j->waited) return;
+    j->waited = true;
+    j->reader.wait(j->reader.user);
+}
+
+status job_read(struct job *j, char *bytes, size_t capacity, size_t *n, bool *ended) {
+    struct jobs *p = j->jobs;
+    status s = UTTER_OK;
+    pthread_mutex_lock(&p->lock);
+    *n = fifo_take(&j->out, bytes, capacity);
+    p->n_buffered -= *n;
+    *ended = j->state == JOB_OVER && j->out.len == 0 && j->failed == UTTER_OK;
+    if (*n > 0) j->read = clock_ns();
+    if (j->state == JOB_PARKED && j->out.len < buffer_bytes(p) / 2) {
+        list_remove(&p->parked, j);
+        p->n_parked--;
+        j->state = JOB_READY;
+        list_put(&p->ready, j);
+        pthread_cond_signal(&p->changed);
+    }
+    if (*n == 0 && j->failed != UTTER_OK)
+        s = failure(j);
+    else if (*n == 0 && !*ended)
+        let_wait(j);
+    pthread_mutex_unlock(&p->lock);
+    return s;
+}
+
+bool job_ready(struct job *j, status *s) {
+    pthread_mutex_lock(&j->jobs->lock);
+    bool ready = j->out.len > 0 || j->state == JOB_OVER || j->failed != UTTER_OK;
+    *s = UTTER_OK;
+    if (!ready)
+        let_wait(j);
+    else if (j->out.len == 0 && j->failed != UTTER_OK)
+        *s = failure(j);
+    pthread_mutex_unlock(&j->jobs->lock);
+    return ready;
+}
+
+void job_cancel(struct job *j) {
+    struct jobs *p = j->jobs;
+    pthread_mutex_lock(&p->lock);
+    fail(UTTER_CANCELLED, "the reader went away");
+    cancel(p, j);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void job_outcome(struct job *j, struct outcome *out) {
+    pthread_mutex_lock(&j->jobs->lock);
+    *out = j->outcome;
+    pthread_mutex_unlock(&j->jobs->lock);
+}
+
+float *job_take_kept(struct job *j, size_t *n) {
+    pthread_mutex_lock(&j->jobs->lock);
+    float *kept = j->kept;
+    *n = j->n_kept;
+    j->kept = NULL;
+    j->n_kept = 0;
+    pthread_mutex_unlock(&j->jobs->lock);
+    return kept;
+}
+
+const struct order *job_order(const struct job *j) { return &j->order; }
+
+void job_release(struct job *j) {
+    struct jobs *p = j->jobs;
+    pthread_mutex_lock(&p->lock);
+    j->waited = false;  // there is nobody to wake any more
+    fail(UTTER_CANCELLED, "the reader went away");
+    cancel(p, j);
+    let_go(j);
+    pthread_mutex_unlock(&p->lock);
+}
