@@ -35,6 +35,7 @@ struct cpu_codec {
     int n_threads;
     struct matmul_scratch *scratch;
 
+    struct pages weights;  // packed
     struct packed project_out, fc_post_a, embed, head;
     struct resnet resnets[CODEC_RESNETS];
     struct block *blocks;  // [n_blocks]
@@ -88,20 +89,7 @@ status cpu_codec_new(const struct codec *codec, const struct kernels *kernels, s
 
 void cpu_codec_free(struct cpu_codec *c) {
     if (!c) return;
-    packed_free(&c->project_out);
-    packed_free(&c->fc_post_a);
-    packed_free(&c->embed);
-    packed_free(&c->head);
-    for (int i = 0; i < CODEC_RESNETS; i++) {
-        packed_free(&c->resnets[i].conv1);
-        packed_free(&c->resnets[i].conv2);
-    }
-    for (int i = 0; c->blocks && i < c->codec->config.n_blocks; i++) {
-        packed_free(&c->blocks[i].c_attn);
-        packed_free(&c->blocks[i].c_proj);
-        packed_free(&c->blocks[i].fc1);
-        packed_free(&c->blocks[i].fc2);
-    }
+    pages_free(&c->weights);
     free(c->blocks);
     free_aligned(c->sums);
     matmul_scratch_free(c->scratch);
@@ -139,14 +127,7 @@ status cpu_codec_decode(struct cpu_codec *c, const int32_t *codes, int n, float 
 }
 
 size_t cpu_codec_bytes(const struct cpu_codec *c) {
-    size_t n = sizeof *c + c->room.n_bytes + istft_bytes(c->istft);
-    n += c->project_out.n_bytes + c->fc_post_a.n_bytes + c->embed.n_bytes + c->head.n_bytes;
-    for (int i = 0; i < CODEC_RESNETS; i++) n += c->resnets[i].conv1.n_bytes + c->resnets[i].conv2.n_bytes;
-    for (int i = 0; i < c->codec->config.n_blocks; i++) {
-        const struct block *b = &c->blocks[i];
-        n += b->c_attn.n_bytes + b->c_proj.n_bytes + b->fc1.n_bytes + b->fc2.n_bytes;
-    }
-    return n;
+    return sizeof *c + c->room.n_bytes + istft_bytes(c->istft) + c->weights.n_bytes;
 }
 
 void cpu_codec_observe(struct cpu_codec *c, cpu_codec_observer *observer, void *user) {
@@ -160,29 +141,47 @@ static void show(struct cpu_codec *c, const char *stage, int index, const float 
 
 /* ---- memory ---- */
 
-static status pack(struct cpu_codec *c, const struct matrix *m, struct packed *out) {
-    return packed_make(c->kernels, m, NULL, 0, out);
+/* Shows every matrix and where it goes to, in the order of a decode. */
+typedef void each_matrix(struct cpu_codec *c, const struct matrix *m, struct packed *out, void *user);
+
+static void for_each_matrix(struct cpu_codec *c, each_matrix *do_one, void *user) {
+    const struct codec *codec = c->codec;
+    do_one(c, &codec->project_out, &c->project_out, user);
+    do_one(c, &codec->fc_post_a, &c->fc_post_a, user);
+    do_one(c, &codec->embed, &c->embed, user);
+    for (int i = 0; i < CODEC_RESNETS; i++) {
+        do_one(c, &codec->resnets[i].conv1, &c->resnets[i].conv1, user);
+        do_one(c, &codec->resnets[i].conv2, &c->resnets[i].conv2, user);
+    }
+    for (int i = 0; i < codec->config.n_blocks; i++) {
+        do_one(c, &codec->blocks[i].c_attn, &c->blocks[i].c_attn, user);
+        do_one(c, &codec->blocks[i].c_proj, &c->blocks[i].c_proj, user);
+        do_one(c, &codec->blocks[i].fc1, &c->blocks[i].fc1, user);
+        do_one(c, &codec->blocks[i].fc2, &c->blocks[i].fc2, user);
+    }
+    do_one(c, &codec->head, &c->head, user);
+}
+
+static void count_bytes(struct cpu_codec *c, const struct matrix *m, struct packed *out, void *n_bytes) {
+    (void)out;
+    *(size_t *)n_bytes += packed_bytes(c->kernels, m, m->rows);
+}
+
+static void place(struct cpu_codec *c, const struct matrix *m, struct packed *out, void *at) {
+    packed_place(c->kernels, c->pool, m, NULL, 0, *(uint8_t **)at, out);
+    *(uint8_t **)at += out->n_bytes;
 }
 
 static status pack_weights(struct cpu_codec *c) {
-    const struct codec *codec = c->codec;
-    TRY(pack(c, &codec->project_out, &c->project_out));
-    TRY(pack(c, &codec->fc_post_a, &c->fc_post_a));
-    TRY(pack(c, &codec->embed, &c->embed));
-    TRY(pack(c, &codec->head, &c->head));
-    for (int i = 0; i < CODEC_RESNETS; i++) {
-        TRY(pack(c, &codec->resnets[i].conv1, &c->resnets[i].conv1));
-        TRY(pack(c, &codec->resnets[i].conv2, &c->resnets[i].conv2));
-    }
-    size_t n_blocks = (size_t)codec->config.n_blocks;
+    const size_t n_blocks = (size_t)c->codec->config.n_blocks;
     c->blocks = calloc(n_blocks, sizeof *c->blocks);
     if (!c->blocks) return fail_memory(n_blocks * sizeof *c->blocks, "the codec's blocks");
-    for (size_t i = 0; i < n_blocks; i++) {
-        TRY(pack(c, &codec->blocks[i].c_attn, &c->blocks[i].c_attn));
-        TRY(pack(c, &codec->blocks[i].c_proj, &c->blocks[i].c_proj));
-        TRY(pack(c, &codec->blocks[i].fc1, &c->blocks[i].fc1));
-        TRY(pack(c, &codec->blocks[i].fc2, &c->blocks[i].fc2));
-    }
+    size_t n_bytes = 0;
+    for_each_matrix(c, count_bytes, &n_bytes);
+    TRY(pages_new(n_bytes, "the weights of the codec", &c->weights));
+    pages_stream(&c->weights);
+    uint8_t *at = c->weights.data;
+    for_each_matrix(c, place, &at);
     return UTTER_OK;
 }
 

@@ -8,6 +8,8 @@
    Panel of a small format:  pairs of blocks of 32 columns, each pair words [2][4 or 8][lanes], then scales [2].
      4 bits: byte b of word w holds columns 4w + b (low half) and 16 + 4w + b (high half) of the 32;
      8 bits: byte b of word w holds column 4w + b, with kernels.zero8 added.
+   Panel of 16-bit integers: blocks of 64 columns, each words [32][lanes], then scales F32 [lanes]: a word holds columns
+     2w and 2w + 1. Half-precision weights become these: twice as fast as products of floats, and as exact as they are.
    All of a panel is one stream in memory, aligned to cache lines: that is what the prefetchers like.
    A small format's activations are rounded 32 at a time with a scale each, so the sums inside a block are exact: fine,
    to 15 bits (the AVX sets split them into two 8-bit halves, 128 * high + low), or coarse, to 8 bits, at half the
@@ -21,6 +23,7 @@ enum format {
     FORMAT_F32,
     FORMAT_F16,
     FORMAT_BF16,
+    FORMAT_I16,  // 16-bit integers: F16 and BF16 with whole blocks
     FORMAT_Q4,   // 4 bits less 8, scale F16 [lanes]: Q4_0
     FORMAT_Q4M,  // 4 bits, scale and minimum F32 [2][lanes]: Q4_1, Q4_K
     FORMAT_Q8,   // 8 bits, scale F16 [lanes]: Q8_0, Q5_0
@@ -28,18 +31,22 @@ enum format {
     FORMAT_Q8H,  // 8 bits, scales F32 [2][lanes] for 16 columns each: Q6_K
 };
 
-enum { BLOCK = 32, TILE_MAX = 16, TILE_QUERIES = 8 };
+enum { BLOCK = 32, BLOCK16 = 64, TILE_MAX = 16, TILE_QUERIES = 8 };
 
 /* Activations are rounded to -16256..16256, or coarse to -127..127, by the largest magnitude of their block. One so
    small that it counts for nothing gives zeros; a NaN or an infinity makes the scale NaN, so that it is seen at the
    end. */
 enum { QUANTISED_MOST = 127 * 128, COARSE_MOST = 127 };
-static inline float quantise_inverse(float most, bool coarse) {
-    return most > 1e-30f && most <= 3e38f ? (coarse ? COARSE_MOST : QUANTISED_MOST) / most : 0;
+static inline float quantise_inverse(float most, int whole) {
+    return most > 1e-30f && most <= 3e38f ? (float)whole / most : 0;
 }
-static inline float quantise_scale(float most, bool coarse) {
-    return most <= 3e38f ? most / (coarse ? COARSE_MOST : QUANTISED_MOST) : __builtin_nanf("");
+static inline float quantise_scale(float most, int whole) {
+    return most <= 3e38f ? most / (float)whole : __builtin_nanf("");
 }
+
+/* For 16-bit weights activations are rounded to -8191..8191, 64 at a time. Weights are scaled so that the magnitudes of
+   a block add up to no more than SUM16_MOST: then no sum of products overflows. */
+enum { WHOLE_MOST = 8191, SUM16_MOST = 262000 };
 
 /* Loops over the tokens of a tile must vanish, or sums leave their registers. */
 #define INLINE static inline __attribute__((always_inline, unused))
@@ -65,10 +72,15 @@ struct tile {
     bool coarse;           // small formats
     const float *f;        // [cols][n]; float formats
     const uint32_t *q;     // [cols / 32][16, or 8][n], in the set's own order; small formats, as all below
-    const float *scale;    // [cols / 32][n]
+                           // I16: [cols / 2][n], pairs of 16-bit integers
+    const float *scale;    // [cols / 32][n]; I16: [cols / 64][n]
     const int32_t *start;  // what a block's sum starts from so that the weights' zero falls out: [cols / 32][n], Q8H:
                            // [cols / 16][n]
     const float *sum;      // [cols / 32][n] sums of the rounded activations; formats with a minimum
+
+    /* Weights that far behind will be read next: of those, this tile fetches each n_parts-th line, from `part` on. */
+    int64_t ahead;  // bytes
+    int part, n_parts;
 };
 
 /* Room for a tile; the same pointers, to be written. */
@@ -101,12 +113,15 @@ struct kernels {
     int lanes;         // rows of a panel; positions of a block of keys
     int n_tile_float;  // tokens of a tile
     int n_tile_small;
-    int n_tile_coarse;
-    int zero8;  // added to 8-bit weights: 0 or 128
+    int n_tile_coarse;  // and I16
+    int zero8;          // added to 8-bit weights: 0 or 128
 
     /* Makes x[n, cols] (rows x_stride floats apart) ready for products with weights of this format. */
     void (*prepare)(enum format format, bool coarse, const float *x, int64_t x_stride, int n, int64_t cols,
                     const struct tile_room *room);
+
+    /* 64 weights in half precision to 16-bit integers; returns their scale. */
+    float (*round16)(bool bf16, const uint16_t *in, int16_t *out);
 
     /* Rows of panels [begin, end) times the tile's columns [k_begin, k_end), written at y + t * y_stride + row, or
        added there when k_begin > 0. Small formats take all columns at once. bias: [rows] or NULL. */

@@ -115,19 +115,25 @@ INLINE int sum_16(__m256i a, __m256i b) {
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
 }
 
-INLINE float quantise(const float *x, const bool coarse, uint32_t *words, int32_t *sums) {
+/* Compared as integers, so that NaN and infinity are the largest. */
+INLINE float largest_magnitude(const float *x, int n) {
     const __m256i no_sign = _mm256_set1_epi32(0x7fffffff);
-    __m256i bits = _mm256_setzero_si256();  // as integers, so that NaN and infinity are the largest
-    for (int i = 0; i < BLOCK; i += LANES)
+    __m256i bits = _mm256_setzero_si256();
+    for (int i = 0; i < n; i += LANES)
         bits = _mm256_max_epi32(bits, _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(x + i)), no_sign));
     __m128i m = _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
     m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
     m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
-    const float most = _mm_cvtss_f32(_mm_castsi128_ps(m)), inverse = quantise_inverse(most, coarse);
+    return _mm_cvtss_f32(_mm_castsi128_ps(m));
+}
+
+INLINE float quantise(const float *x, const bool coarse, uint32_t *words, int32_t *sums) {
+    const int whole = coarse ? COARSE_MOST : QUANTISED_MOST;
+    const float most = largest_magnitude(x, BLOCK), inverse = quantise_inverse(most, whole);
     if (inverse == 0) {
         memset(words, 0, coarse ? BLOCK : 2 * BLOCK);
         sums[0] = sums[1] = 0;
-        return quantise_scale(most, coarse);
+        return quantise_scale(most, whole);
     }
     __m256i q[4], high[4], low[4];
     UNROLL for (int i = 0; i < 4; i++) {
@@ -143,7 +149,23 @@ INLINE float quantise(const float *x, const bool coarse, uint32_t *words, int32_
         store_8(words, high[0], high[1], high[2], high[3]);
         store_8(words + 8, low[0], low[1], low[2], low[3]);
     }
-    return quantise_scale(most, coarse);
+    return quantise_scale(most, whole);
 }
+
+INLINE float quantise16(const float *x, uint32_t *words) {
+    const float most = largest_magnitude(x, BLOCK16), inverse = quantise_inverse(most, WHOLE_MOST);
+    if (inverse == 0) {
+        memset(words, 0, 2 * BLOCK16);
+        return quantise_scale(most, WHOLE_MOST);
+    }
+    for (int i = 0; i < BLOCK16; i += 2 * LANES) {
+        const __m256 by = _mm256_set1_ps(inverse);
+        const __m256i packed = _mm256_packs_epi32(round_8(x + i, by), round_8(x + i + LANES, by));
+        _mm256_storeu_si256((__m256i *)(words + i / 2), _mm256_permute4x64_epi64(packed, 0xd8));
+    }
+    return quantise_scale(most, WHOLE_MOST);
+}
+
+INLINE vi dot_pairs(vi sum, vi w, uint32_t x) { return sum + (vi)_mm256_madd_epi16((__m256i)w, set1_word(x)); }
 
 #include "cpu/kernels_body.h"

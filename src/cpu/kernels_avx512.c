@@ -136,13 +136,18 @@ INLINE void store_halves(uint32_t *words, __m512i q) {
     _mm_storeu_si128((__m128i *)(words + 8), _mm512_cvtepi32_epi8(low));
 }
 
+/* Compared as integers, NaN and infinity are the largest. */
+INLINE __m512i magnitudes(__m512 x) { return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff)); }
+
+INLINE float magnitude_of(__m512i most) {
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128((int)_mm512_reduce_max_epu32(most))));
+}
+
 INLINE float quantise(const float *x, const bool coarse, uint32_t *words, int32_t *sums) {
+    const int whole = coarse ? COARSE_MOST : QUANTISED_MOST;
     const __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + LANES);
-    const __m512i no_sign = _mm512_set1_epi32(0x7fffffff);  // compared as integers, NaN and infinity are the largest
-    const __m512i bits = _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(a), no_sign),
-                                          _mm512_and_si512(_mm512_castps_si512(b), no_sign));
-    const float most = _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128((int)_mm512_reduce_max_epu32(bits))));
-    const float inverse = quantise_inverse(most, coarse);
+    const float most = magnitude_of(_mm512_max_epu32(magnitudes(a), magnitudes(b)));
+    const float inverse = quantise_inverse(most, whole);
     __m512i qa = _mm512_setzero_si512(), qb = qa;
     if (inverse > 0) {
         qa = _mm512_cvtps_epi32(_mm512_mul_ps(a, _mm512_set1_ps(inverse)));
@@ -157,7 +162,27 @@ INLINE float quantise(const float *x, const bool coarse, uint32_t *words, int32_
         store_halves(words, qa);
         store_halves(words + 4, qb);
     }
-    return quantise_scale(most, coarse);
+    return quantise_scale(most, whole);
+}
+
+INLINE float quantise16(const float *x, uint32_t *words) {
+    __m512i most = magnitudes(_mm512_loadu_ps(x));
+    for (int i = LANES; i < BLOCK16; i += LANES) most = _mm512_max_epu32(most, magnitudes(_mm512_loadu_ps(x + i)));
+    const float largest = magnitude_of(most), inverse = quantise_inverse(largest, WHOLE_MOST);
+    UNROLL for (int i = 0; i < BLOCK16; i += LANES) {
+        __m512i q = _mm512_setzero_si512();
+        if (inverse > 0) q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(inverse)));
+        _mm256_storeu_si256((__m256i *)(words + i / 2), _mm512_cvtepi32_epi16(q));
+    }
+    return quantise_scale(largest, WHOLE_MOST);
+}
+
+INLINE vi dot_pairs(vi sum, vi w, uint32_t x) {
+#if defined(__AVX512VNNI__)
+    return (vi)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)w, set1_word(x));
+#else
+    return sum + (vi)_mm512_madd_epi16((__m512i)w, set1_word(x));
+#endif
 }
 
 #include "cpu/kernels_body.h"

@@ -11,7 +11,9 @@
    quantise(x, coarse, words, sums): 32 floats to 16 or COARSE_WORDS words, in an order of the set's own, of which word
    SECOND_HALF is the first of the second 16 floats; the sums of the integers of both halves; returns the scale.
    dot_q4(n, coarse, words, x, sums): sums[t] += the 32 columns of words [4][LANES] times x [16 or COARSE_WORDS][n].
-   dot_q8(n, coarse, n_words, words, x, sums): the same for the 4 * n_words columns of words [n_words][LANES]. */
+   dot_q8(n, coarse, n_words, words, x, sums): the same for the 4 * n_words columns of words [n_words][LANES].
+   quantise16(x, words): 64 floats to 32 words of two 16-bit integers; returns the scale.
+   dot_pairs(sum, w, x): sum + the products of the two 16-bit integers in each lane of w with those of the word x. */
 #ifndef UTTER_CPU_KERNELS_BODY_H
 #define UTTER_CPU_KERNELS_BODY_H
 
@@ -56,7 +58,13 @@ INLINE void float_product(const int n, const enum format format, const struct pa
     const float *f = x->f;
     vf sum0[TILE_MAX], sum1[TILE_MAX];
     UNROLL for (int t = 0; t < n; t++) sum0[t] = sum1[t] = vf_set1(0);
-    for (int64_t k = k_begin; k < k_end; k++) {
+    const int size = format == FORMAT_F32 ? 4 : 2;
+    for (int64_t k = k_begin, fetch = k_begin + x->part; k < k_end; k++) {
+        if (k == fetch) {
+            __builtin_prefetch(p0 + k * LANES * size + x->ahead, 0, 2);
+            __builtin_prefetch(p1 + k * LANES * size + x->ahead, 0, 2);
+            fetch += x->n_parts;
+        }
         vf w0 = load_weights(format, p0, k), w1 = load_weights(format, p1, k);
         UNROLL for (int t = 0; t < n; t++) {
             vf v = vf_set1(f[k * n + t]);
@@ -119,6 +127,31 @@ INLINE void small_product(const int n, const bool coarse, const enum format form
         store_rows(sum[t], w->rows - row, bias ? bias + row : NULL, false, y + t * y_stride + row);
 }
 
+/* One panel of 16-bit integers times n tokens. */
+INLINE void whole_product(const int n, const struct panels *w, int64_t panel, const struct tile *x, const float *bias,
+                          float *y, int64_t y_stride) {
+    const uint8_t *words = w->data + (size_t)panel * w->panel_bytes;
+    const uint32_t *q = x->q;
+    const float *scale = x->scale;
+    vf sum[TILE_MAX];
+    UNROLL for (int t = 0; t < n; t++) sum[t] = vf_set1(0);
+    for (int64_t b = 0; b < w->cols / BLOCK16; b++, words += LANES * 4, scale += n) {
+        vi dot[TILE_MAX];
+        UNROLL for (int t = 0; t < n; t++) dot[t] = vi_set1(0);
+        for (int i = 0; i < BLOCK16 / 2; i += 4, words += 4 * LANES * 4, q += 4 * n) {
+            UNROLL for (int j = 0; j < 4; j++) {
+                const vi v = (vi)load_words(words, j);
+                UNROLL for (int t = 0; t < n; t++) dot[t] = dot_pairs(dot[t], v, q[j * n + t]);
+            }
+        }
+        const vf d = vf_load((const float *)words);
+        UNROLL for (int t = 0; t < n; t++) sum[t] = vf_fma(vf_from_int(dot[t]) * d, vf_set1(scale[t]), sum[t]);
+    }
+    const int64_t row = panel * LANES;
+    UNROLL for (int t = 0; t < n; t++)
+        store_rows(sum[t], w->rows - row, bias ? bias + row : NULL, false, y + t * y_stride + row);
+}
+
 /* A function for each format and number of tokens, both constants to the compiler. Apart, or it takes minutes. */
 #define FLOAT_FUNCTION(FORMAT, N)                                                                                      \
     static __attribute__((noinline)) void FORMAT##_##N(const struct panels *w, int64_t begin, int64_t end,             \
@@ -133,7 +166,15 @@ INLINE void small_product(const int n, const bool coarse, const enum format form
         (void)k_begin, (void)k_end;                                                                               \
         for (int64_t p = begin; p < end; p++) small_product(N, COARSE, FORMAT, w, p, x, bias, y, y_stride);       \
     }
+#define WHOLE_FUNCTION(FORMAT, COARSE, N)                                                                    \
+    static __attribute__((noinline)) void FORMAT##_##N(const struct panels *w, int64_t begin, int64_t end,   \
+                                                       int64_t k_begin, int64_t k_end, const struct tile *x, \
+                                                       const float *bias, float *y, int64_t y_stride) {      \
+        (void)k_begin, (void)k_end;                                                                          \
+        for (int64_t p = begin; p < end; p++) whole_product(N, w, p, x, bias, y, y_stride);                  \
+    }
 #define ENTRY(FORMAT, N) [FORMAT][N] = FORMAT##_##N,
+#define WHOLE_ENTRY(FORMAT, COARSE, N) [FORMAT][0][N] = FORMAT##_##N,
 #define SMALL_ENTRY(FORMAT, COARSE, N) [FORMAT][COARSE][N] = FORMAT##_##COARSE##_##N,
 
 #if TILE_FLOAT == 14
@@ -178,7 +219,9 @@ INLINE void small_product(const int n, const bool coarse, const enum format form
 typedef void multiply_function(const struct panels *, int64_t, int64_t, int64_t, int64_t, const struct tile *,
                                const float *, float *, int64_t);
 ALL_SMALL(SMALL_FUNCTION)
-static multiply_function *const small_functions[][2][TILE_MAX + 1] = {ALL_SMALL(SMALL_ENTRY)};
+COARSE_TILES(WHOLE_FUNCTION, FORMAT_I16, 0)
+static multiply_function *const small_functions[][2][TILE_MAX + 1] = {ALL_SMALL(SMALL_ENTRY)
+                                                                          COARSE_TILES(WHOLE_ENTRY, FORMAT_I16, 0)};
 #if !defined(BASE)
 ALL_FLOAT(FLOAT_FUNCTION)
 static multiply_function *const float_functions[][TILE_MAX + 1] = {ALL_FLOAT(ENTRY)};
@@ -205,10 +248,23 @@ static void prepare_float(const float *x, int64_t x_stride, int n, int64_t cols,
         for (int64_t k = 0; k < cols; k++) f[k * n + t] = x[t * x_stride + k];
 }
 
+static void prepare_whole(const float *x, int64_t x_stride, int n, int64_t cols, const struct tile_room *room) {
+    for (int t = 0; t < n; t++)
+        for (int64_t b = 0; b < cols / BLOCK16; b++) {
+            uint32_t words[BLOCK16 / 2];
+            room->scale[b * n + t] = quantise16(x + t * x_stride + b * BLOCK16, words);
+            for (int i = 0; i < BLOCK16 / 2; i++) room->q[(b * BLOCK16 / 2 + i) * n + t] = words[i];
+        }
+}
+
 static void prepare(enum format format, bool coarse, const float *x, int64_t x_stride, int n, int64_t cols,
                     const struct tile_room *room) {
     if (format_is_float(format)) {
         prepare_float(x, x_stride, n, cols, room->f);
+        return;
+    }
+    if (format == FORMAT_I16) {
+        prepare_whole(x, x_stride, n, cols, room);
         return;
     }
     const bool minimum = format == FORMAT_Q4M || format == FORMAT_Q8M;
@@ -229,6 +285,26 @@ static void prepare(enum format format, bool coarse, const float *x, int64_t x_s
             }
             if (minimum) room->sum[b * n + t] = d * (float)(sums[0] + sums[1]);
         }
+}
+
+/* Magnitudes may add up to SUM16_MOST, of which rounding takes half a unit for each. */
+static float round16(bool bf16, const uint16_t *in, int16_t *out) {
+    typedef int16_t halves __attribute__((vector_size(2 * LANES)));
+    vf x[BLOCK16 / LANES], most = vf_set1(0), sum = vf_set1(0);
+    for (int i = 0; i < BLOCK16 / LANES; i++) {
+        x[i] = bf16 ? vf_load_bf16(in + i * LANES) : vf_load_f16(in + i * LANES);
+        const vf magnitude = vf_max(x[i], -x[i]);
+        most = vf_max(most, magnitude);
+        sum += magnitude;
+    }
+    const float all = vf_sum(sum), scale = fmaxf(vf_max_of(most) / INT16_MAX, all / (SUM16_MOST - BLOCK16 / 2));
+    const float inverse = scale > 1e-36f && isfinite(all) ? 1 / scale : 0;
+    for (int i = 0; i < BLOCK16 / LANES; i++) {
+        const vf y = inverse > 0 ? vf_round(x[i] * vf_set1(inverse)) : vf_set1(0);
+        const halves h = __builtin_convertvector(vf_to_int(y), halves);
+        memcpy(out + i * LANES, &h, sizeof h);
+    }
+    return inverse > 0 ? scale : isfinite(all) ? 0 : NAN;
 }
 
 static void to_f16(const float *x, int64_t n, uint16_t *out) {
@@ -389,6 +465,7 @@ const struct kernels KERNELS = {
     .n_tile_coarse = TILE_COARSE,
     .zero8 = ZERO8,
     .prepare = prepare,
+    .round16 = round16,
     .multiply = multiply,
     .rms_norm = rms_norm,
     .silu = silu,

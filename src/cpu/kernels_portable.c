@@ -114,25 +114,45 @@ INLINE void dot_q4(const int n, const bool coarse, const uint8_t *words, const u
     UNROLL for (int t = 0; t < n; t++) sums[t] += vf_to_int(products[t]);
 }
 
-static float quantise(const float *x, const bool coarse, uint32_t *words, int32_t *sums) {
-    uint32_t bits = 0;  // of the largest magnitude; NaN and infinity are larger than any number
-    for (int i = 0; i < BLOCK; i++) {
+/* NaN and infinity are larger than any number. */
+static float largest_magnitude(const float *x, int n) {
+    uint32_t bits = 0;
+    for (int i = 0; i < n; i++) {
         uint32_t v;
         memcpy(&v, &x[i], sizeof v);
         if ((v & 0x7fffffff) > bits) bits = v & 0x7fffffff;
     }
     float most;
     memcpy(&most, &bits, sizeof most);
-    const float inverse = quantise_inverse(most, coarse);
+    return most;
+}
+
+static int16_t round_16(float x) { return (int16_t)(x + 0x1.8p23f - 0x1.8p23f); }
+
+static float quantise(const float *x, const bool coarse, uint32_t *words, int32_t *sums) {
+    const int whole = coarse ? COARSE_MOST : QUANTISED_MOST;
+    const float most = largest_magnitude(x, BLOCK), inverse = quantise_inverse(most, whole);
     int16_t q[BLOCK] = {0};
     sums[0] = sums[1] = 0;
-    if (inverse > 0)
-        for (int i = 0; i < BLOCK; i++) {
-            q[i] = (int16_t)(x[i] * inverse + 0x1.8p23f - 0x1.8p23f);
-            sums[i / 16] += q[i];
-        }
+    for (int i = 0; inverse > 0 && i < BLOCK; i++) {
+        q[i] = round_16(x[i] * inverse);
+        sums[i / 16] += q[i];
+    }
     memcpy(words, q, sizeof q);
-    return quantise_scale(most, coarse);
+    return quantise_scale(most, whole);
+}
+
+static float quantise16(const float *x, uint32_t *words) {
+    const float most = largest_magnitude(x, BLOCK16), inverse = quantise_inverse(most, WHOLE_MOST);
+    int16_t q[BLOCK16] = {0};
+    for (int i = 0; inverse > 0 && i < BLOCK16; i++) q[i] = round_16(x[i] * inverse);
+    memcpy(words, q, sizeof q);
+    return quantise_scale(most, WHOLE_MOST);
+}
+
+INLINE vi dot_pairs(vi sum, vi w, uint32_t x) {
+    const int32_t first = (int16_t)x, second = (int32_t)x >> 16;
+    return sum + ((vi)((vu)w << 16) >> 16) * first + (w >> 16) * second;
 }
 
 #include "cpu/kernels_body.h"

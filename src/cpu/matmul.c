@@ -25,7 +25,7 @@ struct packing {
 
 static struct packing packing_of(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows) {
     if (!rows) n_rows = m->rows;
-    const size_t panel_bytes = pack_panel_bytes(pack_format(m->type), k->lanes, m->cols);
+    const size_t panel_bytes = pack_panel_bytes(pack_format(m->type, m->cols), k->lanes, m->cols);
     return (struct packing){k, m, rows, n_rows, (n_rows + k->lanes - 1) / k->lanes, panel_bytes, NULL};
 }
 
@@ -38,7 +38,8 @@ static void pack_share(void *argument, int thread, int n_threads) {
 }
 
 static struct packed packed_of(const struct packing *p) {
-    const struct panels panels = {pack_format(p->m->type), p->n_rows, p->m->cols, p->memory, p->panel_bytes};
+    const struct panels panels = {pack_format(p->m->type, p->m->cols), p->n_rows, p->m->cols, p->memory,
+                                  p->panel_bytes};
     return (struct packed){.type = p->m->type,
                            .rows = p->n_rows,
                            .cols = p->m->cols,
@@ -142,11 +143,11 @@ static struct tile_room tile_room(const struct group *g, int64_t i) {
     };
 }
 
-static struct tile tile_at(const struct group *g, int64_t i) {
-    if (!g->room) return (struct tile){.n = 1, .f = g->x};
+static struct tile tile_at(const struct group *g, int64_t i, int64_t ahead) {
+    if (!g->room) return (struct tile){.n = 1, .f = g->x, .ahead = ahead, .n_parts = 1};
     const struct tile_room r = tile_room(g, i);
     const int n = (int)(tile_begin(g, i + 1) - tile_begin(g, i));
-    return (struct tile){n, g->coarse, r.f, r.q, r.scale, r.start, r.sum};
+    return (struct tile){n, g->coarse, r.f, r.q, r.scale, r.start, r.sum, ahead, (int)i, (int)g->n_tiles};
 }
 
 static void prepare_tiles(void *argument, int thread, int n_threads) {
@@ -170,7 +171,7 @@ static void multiply_float(const struct group *g, const struct product *p, int64
             const int64_t c_end = c + FLOAT_COLS < g->cols ? c + FLOAT_COLS : g->cols;
             for (int64_t pair = at; pair < to; pair += 2)
                 for (int64_t i = 0; i < g->n_tiles; i++) {
-                    const struct tile tile = tile_at(g, i);
+                    const struct tile tile = tile_at(g, i, 2 * (int64_t)w->panel_bytes);
                     g->k->multiply(w, pair, pair + 2 < to ? pair + 2 : to, c, c_end, &tile, p->bias,
                                    p->y + tile_begin(g, i) * p->y_stride, p->y_stride);
                 }
@@ -184,7 +185,7 @@ static void multiply_small(const struct group *g, const struct product *p, int64
     if (n_panels < 1) n_panels = 1;
     for (int64_t at = begin; at < end; at += n_panels)
         for (int64_t i = 0; i < g->n_tiles; i++) {
-            const struct tile tile = tile_at(g, i);
+            const struct tile tile = tile_at(g, i, 0);
             g->k->multiply(w, at, at + n_panels < end ? at + n_panels : end, 0, g->cols, &tile, p->bias,
                            p->y + tile_begin(g, i) * p->y_stride, p->y_stride);
         }
@@ -224,7 +225,9 @@ static int count_tasks(const struct group *g, int n_threads) {
 
 static status run_group(struct group *g, struct pool *pool, struct matmul_scratch *scratch) {
     const bool floats = format_is_float(g->format);
-    const int width = floats ? g->k->n_tile_float : g->coarse ? g->k->n_tile_coarse : g->k->n_tile_small;
+    const int width = floats                                 ? g->k->n_tile_float
+                      : g->coarse || g->format == FORMAT_I16 ? g->k->n_tile_coarse
+                                                             : g->k->n_tile_small;
     g->n_tiles = (g->n + width - 1) / width;
     if (!(floats && g->n == 1)) {
         TRY(scratch_grow(scratch, g->n, token_bytes(g->format, g->cols)));
@@ -238,10 +241,12 @@ static status run_group(struct group *g, struct pool *pool, struct matmul_scratc
     return UTTER_OK;
 }
 
+static bool rounds_coarsely(const struct packed *w) { return w->coarse && w->panels.format > FORMAT_I16; }
+
 /* Whether x is prepared alike for both. */
 static bool same_preparation(const struct packed *a, const struct packed *b) {
     if (format_is_float(a->panels.format)) return format_is_float(b->panels.format);
-    return a->panels.format == b->panels.format && a->coarse == b->coarse;
+    return a->panels.format == b->panels.format && rounds_coarsely(a) == rounds_coarsely(b);
 }
 
 status matmul_group(const struct kernels *k, struct pool *pool, struct matmul_scratch *scratch,
@@ -252,7 +257,7 @@ status matmul_group(const struct kernels *k, struct pool *pool, struct matmul_sc
         struct group g = {.k = k,
                           .products = products + i,
                           .format = w->panels.format,
-                          .coarse = w->coarse,
+                          .coarse = rounds_coarsely(w),
                           .cols = w->cols,
                           .x = x,
                           .x_stride = x_stride,

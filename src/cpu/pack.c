@@ -2,14 +2,14 @@
 
 #include <string.h>
 
-enum format pack_format(block_type type) {
+enum format pack_format(block_type type, int64_t cols) {
     switch (type) {
         case BLOCK_F32:
             return FORMAT_F32;
         case BLOCK_F16:
-            return FORMAT_F16;
+            return cols % BLOCK16 ? FORMAT_F16 : FORMAT_I16;
         case BLOCK_BF16:
-            return FORMAT_BF16;
+            return cols % BLOCK16 ? FORMAT_BF16 : FORMAT_I16;
         case BLOCK_Q4_0:
             return FORMAT_Q4;
         case BLOCK_Q4_1:
@@ -36,6 +36,7 @@ size_t pack_panel_bytes(enum format format, int lanes, int64_t cols) {
     size_t row = 2 * pairs * (size_t)(n_words(format) * 4 + scale_bytes(format));
     if (format == FORMAT_F32) row = n * 4;
     if (format == FORMAT_F16 || format == FORMAT_BF16) row = n * 2;
+    if (format == FORMAT_I16) row = n / BLOCK16 * (BLOCK16 * 2 + 4);
     return (row * (size_t)lanes + 63) / 64 * 64;
 }
 
@@ -147,9 +148,23 @@ static void pack_floats(int lanes, int64_t cols, size_t size, const uint8_t *con
         for (int r = 0; r < n; r++) memcpy(dst + (size_t)r * size, row[r] + (size_t)c * size, size);
 }
 
+static void pack_whole(const struct kernels *k, block_type type, int64_t cols, const uint8_t *const *row, int n,
+                       uint8_t *dst) {
+    const int lanes = k->lanes;
+    for (int64_t b = 0; b < cols / BLOCK16; b++, dst += lanes * (BLOCK16 * 2 + 4)) {
+        uint8_t *scales = dst + lanes * BLOCK16 * 2;
+        for (int r = 0; r < n; r++) {
+            int16_t q[BLOCK16];
+            const float scale = k->round16(type == BLOCK_BF16, (const uint16_t *)row[r] + b * BLOCK16, q);
+            for (int i = 0; i < BLOCK16 / 2; i++) memcpy(dst + (i * lanes + r) * 4, q + 2 * i, 4);
+            memcpy(scales + r * 4, &scale, sizeof scale);
+        }
+    }
+}
+
 static void pack_blocks(const struct kernels *k, block_type type, int64_t cols, const uint8_t *const *row, int n,
                         uint8_t *dst) {
-    const enum format format = pack_format(type);
+    const enum format format = pack_format(type, cols);
     const int64_t n_blocks = cols / BLOCK, lanes = k->lanes;
     const int words = n_words(format);
     const int64_t n_data = words * 4 * lanes, n_scales = scale_bytes(format) * lanes;
@@ -180,9 +195,11 @@ void pack_panel(const struct kernels *k, const struct matrix *m, const int32_t *
     int n = 0;
     for (; n < k->lanes && first + n < n_rows; n++)
         row[n] = (const uint8_t *)m->data + (size_t)(rows ? rows[first + n] : first + n) * row_bytes;
-    const enum format format = pack_format(m->type);
+    const enum format format = pack_format(m->type, m->cols);
     if (format_is_float(format))
         pack_floats(k->lanes, m->cols, format == FORMAT_F32 ? 4 : 2, row, n, dst);
+    else if (format == FORMAT_I16)
+        pack_whole(k, m->type, m->cols, row, n, dst);
     else
         pack_blocks(k, m->type, m->cols, row, n, dst);
 }
