@@ -91,7 +91,7 @@ typedef struct utter_options {
     const char *device;  /* "auto", "cpu", "gpu" or "gpu:N"; NULL: "auto", which falls back on the CPU and says so */
     const char *kernels; /* CPU kernel set: "auto", "portable", "avx2", "avx512", "avx512vnni"; NULL: "auto" */
     int n_threads;       /* threads of the CPU device; 0: one for each core */
-    int n_streams;       /* streams that hold a place on the device at once; 0: 4. More wait for a place. */
+    int n_streams;       /* streams that hold a place on the device at once; 0: as suits its memory. More wait for one. */
     utter_log_fn *log;   /* NULL: nothing is logged */
     void *log_user;
 } utter_options;
@@ -213,9 +213,9 @@ typedef struct utter_report {
     int64_t n_samples;     /* handed out so far */
     double first_audio_s;  /* from utter_speak to the first sample; 0 until then */
     double work_s;         /* spent inside utter_read so far */
-    double prefill_s;      /* of that: the backbone reading prompts */
-    double decode_s;       /* of that: the backbone writing codes */
-    double codec_s;        /* of that: codes to samples */
+    double prefill_s;      /* that the backbone was reading its prompts. This and what follows may overlap, */
+    double decode_s;       /* that it was writing its codes, maybe those of other streams too, */
+    double codec_s;        /* and that its codes became samples */
     int progress_permille; /* of the text, 0..1000 */
 } utter_report;
 

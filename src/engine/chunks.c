@@ -65,8 +65,8 @@ static status prepare(const struct chunks *c, const char *text, size_t len, stru
                                                         : prompt_prepare_bpe(text, len, out);
     if (s == UTTER_OK) s = str_status(out);
     if (c->stage) {
-        c->stage(c->stage_user, "text", began, written, (int)n_written);
-        c->stage(c->stage_user, "phonemes", written, clock_ns(), (int)out->len);
+        c->stage(c->stage_user, "text", began, written, (int)n_written, c->n_sentences);
+        c->stage(c->stage_user, "phonemes", written, clock_ns(), (int)out->len, c->n_sentences);
     }
     if (s == UTTER_OK && !text_is_speakable(str_text(out), out->len))
         str_clear(out);  // marks alone make noise, not speech
@@ -128,6 +128,7 @@ static status fill_pending(struct chunks *c) {
 status chunks_next(struct chunks *c, struct chunk *chunk) {
     str_clear(&chunk->prepared);
     chunk->n_sentences = 0;
+    chunk->sentence = c->n_sentences;
     chunk->paragraph_end = false;
     chunk->expected = 0;
     for (;;) {
@@ -149,6 +150,7 @@ status chunks_next(struct chunks *c, struct chunk *chunk) {
         }
         chunk->expected = expected;
         chunk->n_sentences++;
+        c->n_sentences++;
         if (before == 0) chunk->text_begin = c->pending_begin;
         chunk->text_end = c->pending_end;
         chunk->paragraph_end = c->pending_paragraph_end;

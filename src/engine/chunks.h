@@ -10,13 +10,14 @@
 struct chunk {
     struct str prepared;  // what goes into the prompt
     int expected;         // frames it should take to say
+    int sentence;         // the first of its sentences, counted from 0
     int n_sentences;
     bool paragraph_end;
     size_t text_begin, text_end;  // bytes [begin, end) of the document that it speaks
 };
 
-/* Told how long something took, clock_ns() times, and of how much. NULL: nobody listens. */
-typedef void stage_fn(void *user, const char *stage, int64_t begin, int64_t end, int count);
+/* Told how long something took, clock_ns() times, of how much, and for which sentence. */
+typedef void stage_fn(void *user, const char *stage, int64_t begin, int64_t end, int count, int sentence);
 
 struct chunks {
     const struct backbone *backbone;
@@ -28,13 +29,14 @@ struct chunks {
     int join_frames;  // sentences are joined up to this length
     int max_frames;   // and cut beyond this one, the longest that the model has learned to speak
     double frames_per_symbol;
-    stage_fn *stage;  // "text" in bytes written, "phonemes" in bytes of them
+    stage_fn *stage;  // "text" in bytes written, "phonemes" in bytes of them; NULL: nobody listens
     void *stage_user;
     const char *text;  // [len] the document
     size_t len;
     size_t at;           // bytes of it read
     struct str pending;  // the next sentence, prepared already; empty when there is none
     size_t pending_begin, pending_end;
+    int n_sentences;  // in chunks so far
     bool pending_paragraph_end;
     size_t sentence_end;  // a sentence that is being cut goes up to here; 0: none
     bool sentence_paragraph_end;

@@ -12,7 +12,6 @@
 #include "models/store.h"
 
 enum {
-    DEFAULT_STREAMS = 4,
     MAX_STREAMS = 1024,
     MAX_CONTEXT = 2048,         // positions of a slot: NeuTTS never uses more, whatever the file allows
     DEFAULT_JOIN_FRAMES = 500,  // ten seconds
@@ -24,7 +23,7 @@ const char *utter_error_message(void) { return fail_message(); }
 const char *utter_status_name(utter_status s) { return status_name(s); }
 const char *utter_version(void) { return UTTER_VERSION; }
 
-utter_options utter_options_default(void) { return (utter_options){.n_streams = DEFAULT_STREAMS}; }
+utter_options utter_options_default(void) { return (utter_options){0}; }
 
 status open_backbone(const char *path, struct backbone **out) {
     *out = NULL;
@@ -142,7 +141,7 @@ static status load_devices(const utter_options *options, utter *u) {
         .n_threads = options->n_threads,
         .backbone = u->backbone,
         .codec = u->codec,
-        .n_slots = options->n_streams ? options->n_streams : DEFAULT_STREAMS,
+        .n_places = options->n_streams,
         .n_ctx = u->n_ctx,
     };
     TRY(device_choice_parse(options->device, &u->runners.choice));
@@ -155,10 +154,10 @@ static status load_devices(const utter_options *options, utter *u) {
 
 static status describe(utter *u) {
     struct str text = {0};
-    const struct device *d = runners_first(&u->runners);
-    str_printf(&text, "%s with %s on %s", u->backbone->name, u->codec->name, d->ops->describe(d));
+    str_printf(&text, "%s with %s on ", u->backbone->name, u->codec->name);
+    status s = runners_describe(&u->runners, &text);
     u->description = text.data;
-    return str_status(&text);
+    return s;
 }
 
 utter_status utter_open(const utter_options *options, utter **out) {

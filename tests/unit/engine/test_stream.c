@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,85 +12,94 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 
-enum plan {
-    PLAN_SPEECH,
-    PLAN_STUCK,
-    PLAN_ENDLESS,
-    PLAN_SHORT,
-    PLAN_SILENT,
-    PLAN_NAN,
-    PLAN_LOGITS_NAN,
-    PLAN_LATE,
-    PLAN_LOST
-};
+enum plan { PLAN_SPEECH, PLAN_STUCK, PLAN_ENDLESS, PLAN_SHORT, PLAN_SILENT, PLAN_NAN, PLAN_LOGITS_NAN, PLAN_LATE };
 
-/* A device that follows `plans`, one for each attempt; after the last it speaks well. */
+enum { N_SLOTS = 2 };
+
+/* A device that follows `plans`, one for each attempt; after the last it speaks well. The low bits of a code tell the
+   plan of its attempt, so that its sound can follow it too. */
 struct scripted {
     struct device device;
-    struct device *real;  // closed at the end
+    const struct backbone *backbone;
     const struct codec *codec;
     enum plan plans[8];
     int n_plans;
-    int attempt;     // prefills so far
-    int n_prefills;  // since the last reset
-    int n_made;      // codes of this attempt
-    int calls_left;  // until the device is lost, of generate and synthesize together
-    int n_speech;    // codes of good speech
+    int attempt;  // of all sequences, so far
+    struct {
+        enum plan plan;
+        int n_made;  // codes
+    } slots[N_SLOTS];
+    atomic_int n_calls;  // of generate and synthesize together
+    bool breaks;
+    atomic_int calls_left;  // until the device is lost
+    int n_speech;           // codes of good speech
 };
 
 static struct scripted *self(struct device *d) { return (struct scripted *)d; }
 
-static enum plan plan_now(const struct scripted *s) {
-    return s->attempt <= s->n_plans ? s->plans[s->attempt - 1] : PLAN_SPEECH;
-}
-
 static void scripted_reset(struct device *d, int slot) {
-    (void)slot;
-    self(d)->attempt++;
-    self(d)->n_made = self(d)->n_prefills = 0;
+    struct scripted *s = self(d);
+    assert_in_range(slot, 0, N_SLOTS - 1);
+    s->slots[slot].plan = s->attempt < s->n_plans ? s->plans[s->attempt] : PLAN_SPEECH;
+    s->slots[slot].n_made = 0;
+    s->attempt++;
 }
 
-// What follows the prompt are codes that the sequence has already.
+// Codes behind the prompt are those that the sequence has already.
 static status scripted_prefill(struct device *d, int slot, const int32_t *tokens, int n, float *logits,
                                int64_t deadline) {
-    (void)slot, (void)tokens, (void)logits, (void)deadline;
-    if (self(d)->n_prefills++ > 0) self(d)->n_made += n;
+    (void)logits, (void)deadline;
+    const struct backbone *b = self(d)->backbone;
+    for (int i = 0; i < n; i++)
+        self(d)->slots[slot].n_made += tokens[i] >= b->code_token[0] && tokens[i] <= b->code_token[b->n_codes - 1];
     return UTTER_OK;
+}
+
+static bool is_lost(struct scripted *s) {
+    atomic_fetch_add(&s->n_calls, 1);
+    return s->breaks && atomic_fetch_sub(&s->calls_left, 1) <= 0;
+}
+
+static void make_codes(struct scripted *s, struct generation *g, int steps) {
+    enum plan plan = s->slots[g->slot].plan;
+    int length = plan == PLAN_SHORT ? 3 : plan == PLAN_STUCK || plan == PLAN_ENDLESS ? 1 << 20 : s->n_speech;
+    int *n_made = &s->slots[g->slot].n_made;
+    g->n = 0;
+    g->ended = false;
+    while (g->n < steps && !g->ended) {
+        unsigned code = plan == PLAN_STUCK ? 0 : (unsigned)*n_made * 2654435761u >> 20 & ~15u;
+        g->ended = *n_made >= length;
+        g->indices[g->n++] = g->ended ? g->end_index : (int32_t)(code | plan);
+        ++*n_made;
+    }
 }
 
 static status scripted_generate(struct device *d, struct generation *g, int n, int steps, int64_t deadline) {
     struct scripted *s = self(d);
-    assert_int_equal(n, 1);
-    enum plan plan = plan_now(s);
-    if (plan == PLAN_LOGITS_NAN) return fail(UTTER_SPEECH, "no logit is finite");
-    if (plan == PLAN_LOST && s->calls_left-- <= 0) return fail(UTTER_DEVICE, "GPU 0 fell off its bus");
-    if (plan == PLAN_LATE) {
-        while (clock_ns() < deadline) usleep(1000);
-        return fail(UTTER_DEADLINE, "late");
+    for (int i = 0; i < n; i++) {
+        enum plan plan = s->slots[g[i].slot].plan;
+        if (plan == PLAN_LOGITS_NAN) return fail(UTTER_SPEECH, "no logit is finite");
+        if (is_lost(s)) return fail(UTTER_DEVICE, "GPU 0 fell off its bus");
+        if (plan == PLAN_LATE) {
+            while (clock_ns() < deadline) usleep(1000);
+            return fail(UTTER_DEADLINE, "late");
+        }
     }
-    int length = plan == PLAN_SHORT ? 3 : plan == PLAN_STUCK || plan == PLAN_ENDLESS ? 1 << 20 : s->n_speech;
-    g->n = 0;
-    g->ended = false;
-    while (g->n < steps && !g->ended) {
-        g->ended = s->n_made >= length;
-        g->indices[g->n++] = g->ended             ? g->end_index
-                             : plan == PLAN_STUCK ? 5
-                                                  : (int32_t)((unsigned)s->n_made * 2654435761u >> 20);
-        s->n_made++;
-    }
+    for (int i = 0; i < n; i++) make_codes(s, &g[i], steps);
     return UTTER_OK;
 }
 
 static status scripted_synthesize(struct device *d, const struct synthesis *pieces, int n, int64_t deadline) {
     (void)deadline;
     struct scripted *s = self(d);
-    assert_int_equal(n, 1);
-    float *pcm = pieces->pcm;
-    int64_t n_pcm = (int64_t)pieces->n * s->codec->config.hop;
-    enum plan plan = plan_now(s);
-    if (plan == PLAN_LOST && s->calls_left-- <= 0) return fail(UTTER_DEVICE, "GPU 0 fell off its bus");
-    for (int64_t i = 0; i < n_pcm; i++) pcm[i] = plan == PLAN_SILENT ? 0 : 0.1f * sinf((float)i * 0.03f);
-    if (plan == PLAN_NAN) pcm[n_pcm / 2] = NAN;
+    for (int k = 0; k < n; k++) {
+        float *pcm = pieces[k].pcm;
+        int64_t n_pcm = (int64_t)pieces[k].n * s->codec->config.hop;
+        enum plan plan = pieces[k].codes[pieces[k].n - 1] & 15;
+        if (is_lost(s)) return fail(UTTER_DEVICE, "GPU 0 fell off its bus");
+        for (int64_t i = 0; i < n_pcm; i++) pcm[i] = plan == PLAN_SILENT ? 0 : 0.1f * sinf((float)i * 0.03f);
+        if (plan == PLAN_NAN) pcm[n_pcm / 2] = NAN;
+    }
     return UTTER_OK;
 }
 
@@ -98,10 +108,7 @@ static const char *scripted_describe(const struct device *d) {
     return "a script";
 }
 
-static void scripted_close(struct device *d) {
-    if (self(d)->real) self(d)->real->ops->close(self(d)->real);
-    free(d);
-}
+static void scripted_close(struct device *d) { free(d); }
 
 static const struct device_ops scripted_ops = {
     .reset = scripted_reset,
@@ -115,15 +122,36 @@ static const struct device_ops scripted_ops = {
 static utter *engine;
 static struct scripted *script;
 
+static struct scripted *scripted_new(void) {
+    struct scripted *s = calloc(1, sizeof *s);
+    assert_non_null(s);
+    s->device.ops = &scripted_ops;
+    s->backbone = engine->backbone;
+    s->codec = engine->codec;
+    s->n_speech = 100;
+    return s;
+}
+
+static struct runner *put_to_work(struct scripted *s, bool is_gpu) {
+    struct runner *r;
+    assert_ok(runner_start(&engine->runners, &s->device, &s->device, N_SLOTS, is_gpu, &r));
+    r->next = engine->runners.all;
+    engine->runners.all = r;
+    return r;
+}
+
 static int setup(void **state) {
     (void)state;
     utter_options options = utter_options_default();
-    options.n_streams = 2;
+    options.model = "built-in";
+    options.device = "cpu";
     if (utter_open(&options, &engine) != UTTER_OK) return 1;
-    script = calloc(1, sizeof *script);
-    *script = (struct scripted){
-        .device.ops = &scripted_ops, .real = engine->runners.cpu->device, .codec = engine->codec, .n_speech = 100};
-    engine->runners.cpu->device = &script->device;
+    struct runner *real = engine->runners.cpu;
+    script = scripted_new();
+    engine->runners.cpu = put_to_work(script, false);
+    real->lost = true;
+    real->n_users = 1;
+    runners_leave(&engine->runners, real);
     return 0;
 }
 
@@ -310,26 +338,32 @@ static void test_cancel_ends_a_wait_for_a_slot(void **state) {
 }
 
 // Gives the engine a GPU that is lost after so many calls.
-static void plug_in_a_gpu(int calls) {
-    struct scripted *gpu = calloc(1, sizeof *gpu);
-    struct runner *r = calloc(1, sizeof *r);
-    assert_non_null(gpu);
-    assert_non_null(r);
-    *gpu = (struct scripted){.device.ops = &scripted_ops, .codec = engine->codec, .n_speech = 100, .calls_left = calls};
-    for (int i = 0; i < 8; i++) gpu->plans[gpu->n_plans++] = PLAN_LOST;
-    *r = (struct runner){.device = &gpu->device, .is_gpu = true, .next = engine->runners.all};
-    assert_ok(fair_init(&r->turn, 1));
-    assert_ok(fair_init(&r->slots, 2));
-    engine->runners.all = engine->runners.gpu = r;
+static struct scripted *plug_in_a_gpu(int calls) {
+    struct scripted *gpu = scripted_new();
+    gpu->calls_left = calls;
+    gpu->breaks = true;
+    engine->runners.gpu = put_to_work(gpu, true);
+    engine->runners.gpu_again = 0;
     engine->runners.choice.gpu = true;
+    return gpu;
+}
+
+static int n_runners(void) {
+    int n = 0;
+    for (const struct runner *r = engine->runners.all; r; r = r->next) n++;
+    return n;
 }
 
 static void test_a_lost_gpu_costs_no_sound(void **state) {
     (void)state;
+    int before = n_runners();
+    utter_state now;
     for (int streaming = 0; streaming < 2; streaming++) {
-        for (int calls = 0; calls < 9; calls++) {  // lost at every step of the way, and not at all
+        bool lost = true;
+        for (int calls = 0; lost; calls++) {  // lost at every step of the way, and not at all
             follow(NULL, 0);
-            plug_in_a_gpu(calls);
+            struct scripted *gpu = plug_in_a_gpu(calls);
+            int losses = engine->runners.n_gpu_losses;
             utter_request request = utter_request_default();
             request.text = sentence;
             request.streaming = streaming;
@@ -339,12 +373,24 @@ static void test_a_lost_gpu_costs_no_sound(void **state) {
             assert_int_equal(n, 100 * 480);
             assert_int_equal(report.n_codes, 100);
             assert_int_equal(report.n_retries, 0);
-            bool lost = calls < (streaming ? 8 : 5);
-            assert_true(lost == (engine->runners.gpu == NULL));
-            if (lost) assert_true(engine->runners.gpu_again > clock_ns());  // not tried again at once
+            lost = engine->runners.gpu == NULL;
+            assert_ok(utter_state_get(engine, &now));
+            assert_int_equal(now.n_gpu_losses, losses + lost);
+            assert_int_equal(now.is_gpu, !lost);
+            assert_int_equal(now.gpu_lost, lost);
+            assert_int_equal(now.n_active, 0);
+            if (lost) {
+                assert_int_equal(n_runners(), before);                // what was lost is let go of
+                assert_true(engine->runners.gpu_again > clock_ns());  // and not tried again at once
+            } else {
+                assert_true(calls > 4 && calls == gpu->n_calls);
+            }
         }
+        struct runner *gpu = engine->runners.gpu;
+        gpu->n_users = 1;
+        runners_lose(&engine->runners, gpu, "unplugged");
+        runners_leave(&engine->runners, gpu);
     }
-    engine->runners.gpu = NULL;
     engine->runners.choice = (struct device_choice){.cpu = true};
 }
 
