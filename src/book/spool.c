@@ -118,10 +118,11 @@ static bool head_fits(struct spool *s, const char *plan) {
 }
 
 static void note(struct spool *s, uint32_t unit, struct record r) {
-    if (s->records[unit].at) return;
-    s->records[unit] = r;
-    s->n_done++;
-    s->n_failed += r.failed;
+    struct record *there = &s->records[unit];
+    if (there->at && !(there->failed && !r.failed)) return;
+    s->n_done += !there->at;
+    s->n_failed += r.failed - there->failed;
+    *there = r;
 }
 
 // Finds the whole records and cuts off what follows them.
@@ -213,7 +214,7 @@ int spool_n_done(const struct spool *s) { return s->n_done; }
 int spool_n_failed(const struct spool *s) { return s->n_failed; }
 
 status spool_add(struct spool *s, int unit, const void *packed, size_t n_bytes, const char *failure) {
-    if (spool_has(s, unit)) return UTTER_OK;
+    if (spool_has(s, unit) && !(s->records[unit].failed && n_bytes)) return UTTER_OK;
     const void *bytes = n_bytes ? packed : failure;
     size_t n = n_bytes ? n_bytes : strlen(failure);
     if (n > MAX_RECORD)

@@ -24,7 +24,7 @@ int spool_n_done(const struct spool *s);
 int spool_n_failed(const struct spool *s);
 
 /* Adds a unit's sound, as sound_pack makes it, or with n_bytes 0 the sentence why it could not be spoken. What is there
-   already stays. From one thread at a time. */
+   already stays, but sound takes the place of a failure. From one thread at a time. */
 status spool_add(struct spool *s, int unit, const void *packed, size_t n_bytes, const char *failure);
 
 /* A unit's sound; *samples: new memory, NULL and *n 0 for a unit that failed. */

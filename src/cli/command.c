@@ -6,7 +6,7 @@
 
 #include "cli/stop.h"
 
-enum { MAX_OPTIONS = 40, MAX_COMMANDS = 16, MAX_LINE = 64 << 20 };
+enum { MAX_OPTIONS = 40, MAX_COMMANDS = 32, MAX_LINE = 64 << 20 };
 
 // ---- help ----
 

@@ -17,6 +17,9 @@ struct command {
 
 int command_say(int argc, char **argv);
 int command_read(int argc, char **argv);
+int command_worker(int argc, char **argv);
+int command_submit(int argc, char **argv);
+int command_queue(int argc, char **argv);
 int command_voices(int argc, char **argv);
 int command_models(int argc, char **argv);
 int command_doctor(int argc, char **argv);

@@ -34,7 +34,7 @@ commands=$($utter --help | names)
 for command in $commands; do
     look "utter $command" "\<$command\>" $docs/utter.1.scd $completions/*
     case $command in
-        voices | models | codec)
+        voices | models | codec | queue)
             for verb in $($utter $command --help | names); do
                 look "utter $command $verb" "\<$verb\>" $completions/*
                 look_at_options $command $verb
