@@ -39,7 +39,7 @@ function __utter_option
 end
 __utter_option "say read add logits generate decode submit" -s o -l output -r -F -d "file to write"
 __utter_option "say" -s f -l file -r -F -d "text to read"
-__utter_option "say read submit" -l voice -x -a "(utter voices list 2>/dev/null | string replace -r ' .*' '')" -d voice
+__utter_option "say read submit bench profile" -l voice -x -a "(utter voices list 2>/dev/null | string replace -r ' .*' '')" -d voice
 __utter_option "say voices submit worker" -l voice-file -r -F -d "voice to load"
 __utter_option "add" -l text -r -F -d "file with the transcript"
 __utter_option "add" -l transcript -x -d transcript

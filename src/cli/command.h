@@ -25,6 +25,7 @@ int command_models(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_serve(int argc, char **argv);
 int command_bench(int argc, char **argv);
+int command_profile(int argc, char **argv);
 int command_sentences(int argc, char **argv);
 int command_normalize(int argc, char **argv);
 int command_phonemes(int argc, char **argv);

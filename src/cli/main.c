@@ -18,6 +18,7 @@ static const struct command commands[] = {
     {"queue", "look after the queue between them", command_queue},
     {"doctor", "see whether speech works here, on what and how fast", command_doctor},
     {"bench", "measure how fast this machine, or a server, speaks", command_bench},
+    {"profile", "see where the time of one text goes", command_profile},
     {"sentences", "split a text into sentences", command_sentences},
     {"normalize", "write a text out as it is spoken", command_normalize},
     {"phonemes", "turn a text into phonemes", command_phonemes},
