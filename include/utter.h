@@ -120,7 +120,7 @@ typedef struct utter_state {
     bool is_gpu;          /* the model runs on a GPU now */
     bool gpu_lost;        /* a GPU should be in use, was lost, and is not in use again yet */
     int n_gpu_losses;     /* how often one was lost since utter_open */
-    int64_t device_bytes; /* memory that the networks take on their devices: weights, caches and working memory */
+    int64_t device_bytes; /* of memory that the networks take on their devices */
 } utter_state;
 
 /* How the engine is at the moment. From any thread; never waits for a device. */

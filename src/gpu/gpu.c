@@ -11,6 +11,7 @@ enum { OPEN_SECONDS = 60 };  // a driver that wakes up a sleeping card and compi
 
 static status open_job(void *context);
 static void release(void *context, bool lost);
+static int64_t n_bytes(const struct device *d);
 static const char *describe(const struct device *d);
 static void close_gpu(struct device *d);
 
@@ -44,6 +45,7 @@ static const struct device_ops ops = {
     .prefill = prefill,
     .generate = generate,
     .synthesize = synthesize,
+    .n_bytes = n_bytes,
     .describe = describe,
     .close = close_gpu,
 };
@@ -149,6 +151,11 @@ static void close_gpu(struct device *d) {
     // a lost one's thread is idle, or in a call that does not return
     int64_t limit = worker_lost(g->worker) ? 100000000 : g->options.patience_ns;
     worker_stop(g->worker, limit);
+}
+
+static int64_t n_bytes(const struct device *d) {
+    const struct gpu *g = (const struct gpu *)d;
+    return (int64_t)(gpu_bytes_of_backbone(g) + gpu_bytes_of_codec(g));
 }
 
 static const char *describe(const struct device *d) { return ((const struct gpu *)d)->description; }

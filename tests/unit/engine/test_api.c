@@ -324,6 +324,7 @@ static void test_state(void **state) {
     assert_int_equal(now.n_tokens, 0);
     assert_false(now.is_gpu || now.gpu_lost);
     assert_non_null(strstr(now.device, "CPU"));
+    assert_true(now.device_bytes > 1 << 20);
     utter_request request = utter_request_default();
     request.text = "Good morning.";
     request.streaming = true;
