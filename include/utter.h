@@ -88,6 +88,8 @@ typedef struct utter_options {
     const char *model;   /* name of an installed model, path of a backbone GGUF, or "built-in"; NULL: the best that is
                             installed, else the built-in one */
     const char *codec;   /* the same for a codec; NULL: the one that belongs to `model`, or lies beside it */
+    const char *voices;  /* a folder of voices besides: voice files, and recordings (NAME.wav with its transcript NAME.txt),
+                            which are encoded once; NULL: none */
     const char *device;  /* "auto", "cpu", "gpu" or "gpu:N"; NULL: "auto", which falls back on the CPU and says so */
     const char *kernels; /* CPU kernel set: "auto", "portable", "avx2", "avx512", "avx512vnni"; NULL: "auto" */
     int n_threads;       /* threads of the CPU device; 0: one for each core */

@@ -30,7 +30,7 @@ _utter() {
             case $command in
                 '') words="say read voices models serve submit worker queue doctor bench profile sentences normalize phonemes tokens logits generate codec help --help --version" ;;
                 help) words="say read voices models serve submit worker queue doctor bench profile sentences normalize phonemes tokens logits generate codec" ;;
-                say) words="--output --format --file --speed --voice --voice-file --lang --emotion --raw --stream --first-frames $sampling
+                say) words="--output --format --file --speed --voice --voice-file --voices --lang --emotion --raw --stream --first-frames $sampling
                     --retries --model --codec $device --json --verbose --quiet --help" ;;
                 read) words="--output --format --list --voice --lang --title --author --loudness --restart --streams $sampling
                     --retries --model --codec $device --json --verbose --quiet --help" files=1 ;;
@@ -40,8 +40,9 @@ _utter() {
                 queue) words="--redis --json --yes --quiet --help"; [[ $verb ]] || words="status retry purge --help" ;;
                 voices)
                     case $verb in
-                        '') words="list add show remove --help" ;;
-                        list) words="--model --codec --voice-file --json --help" ;;
+                        '') words="list add show preview remove --help" ;;
+                        list) words="--model --codec --voices --voice-file --json --help" ;;
+                        preview) words="--output --voices --model --codec $device --help" ;;
                         add) words="--text --transcript --name --lang --note --encoder --codec --output --replace --threads
                             --help" files=1 ;;
                         show) words="--json --help" files=1 ;;
@@ -52,7 +53,7 @@ _utter() {
                     case $verb in
                         '') words="list pull remove verify path info convert quantize --help" ;;
                         pull)
-                            words="--accept-licence --quiet --help $(utter models list 2>/dev/null |
+                            words="--encoder --accept-licence --quiet --help $(utter models list 2>/dev/null |
                                 sed -n '/pull NAME/,$ s/^\(neu[a-z0-9-]*\).*/\1/p')" ;;
                         remove | verify | path)
                             words="--quiet --help $(utter models list 2>/dev/null |

@@ -26,7 +26,7 @@ complete -c utter -n "$no_command" -a generate -d "continue a list of token ids"
 complete -c utter -n "$no_command" -a codec -d "turn speech codes into sound"
 complete -c utter -n "$no_command" -a help -d "explain a command"
 
-complete -c utter -n "__fish_seen_subcommand_from voices; and not __fish_seen_subcommand_from list add show remove" -a "list add show remove"
+complete -c utter -n "__fish_seen_subcommand_from voices; and not __fish_seen_subcommand_from list add show preview remove" -a "list add show preview remove"
 complete -c utter -n "__fish_seen_subcommand_from models; and not __fish_seen_subcommand_from list pull remove verify path info convert quantize" -a "list pull remove verify path info convert quantize"
 complete -c utter -n "__fish_seen_subcommand_from queue; and not __fish_seen_subcommand_from status retry purge" -a "status retry purge"
 complete -c utter -n "__fish_seen_subcommand_from codec; and not __fish_seen_subcommand_from decode" -a decode
@@ -65,6 +65,8 @@ __utter_option "say read submit" -l retries -x -d "new attempts"
 __utter_option "say read voices serve doctor bench profile tokens logits generate submit worker" -s m -l model -r -F -d backbone
 __utter_option "say read voices serve doctor bench profile decode submit worker" -l codec -r -F -d codec
 __utter_option "path" -l codec -d "where its codec is"
+__utter_option "say voices" -l voices -r -F -d "folder of voices"
+__utter_option "pull" -l encoder -d "with the encoder"
 __utter_option "pull" -l accept-licence -x -d "accept this licence"
 __utter_option "pull remove verify" -s q -l quiet -d "say only what goes wrong"
 __utter_option "say read add serve doctor bench profile logits generate decode worker" -l threads -x -d "threads of the CPU"

@@ -63,6 +63,11 @@ int command_dispatch(const char *title, const struct command *commands, size_t n
         "model", 'm', OPTION_TEXT, &(o).model, "FILE", "speak with this backbone (GGUF); default: the built-in one", \
             0, 0                                                                                                     \
     }
+#define OPTION_VOICES(o)                                                                                       \
+    {                                                                                                          \
+        "voices", 0, OPTION_TEXT, &(o).voices, "FOLDER",                                                       \
+            "voices besides: voice files, and recordings (NAME.wav with its\ntranscript NAME.txt), encoded once", 0, 0 \
+    }
 #define OPTION_CODEC(o)                                                                                           \
     {                                                                                                             \
         "codec", 0, OPTION_TEXT, &(o).codec, "FILE",                                                              \

@@ -345,6 +345,7 @@ int command_say(int argc, char **argv) {
         {"file", 'f', OPTION_TEXT, &say.file, "FILE", "read the text from FILE", 0, 0},
         {"voice", 0, OPTION_TEXT, &say.request.voice, "NAME", "one of those that \"utter voices list\" shows", 0, 0},
         {"voice-file", 0, OPTION_TEXT, &say.voice_file, "FILE", "load a voice (JSON) and speak with it", 0, 0},
+        OPTION_VOICES(say.options),
         {"lang", 0, OPTION_TEXT, &say.request.language, "LANG", "en-us, en-gb, de, fr-fr, es ...; default: the voice's",
          0, 0},
         {"speed", 0, OPTION_FLOAT, &say.speed, "X", "2 is twice as fast, 0.5 half as fast, at the same pitch; default: 1",

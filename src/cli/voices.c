@@ -33,14 +33,21 @@ static status print_table(const utter *u) {
     return UTTER_OK;
 }
 
+static void log_warning(void *user, utter_log_level level, const char *sentence) {
+    (void)user;
+    if (level == UTTER_LOG_WARNING) fprintf(stderr, "utter voices list: %s\n", sentence);
+}
+
 static int voices_list(int argc, char **argv) {
     utter_options o = utter_options_default();
+    o.log = log_warning;
     const char *voice_file = NULL;
     bool json = false;
     const struct option options[] = {
         OPTION_MODEL(o),
         OPTION_CODEC(o),
         {"voice-file", 0, OPTION_TEXT, &voice_file, "FILE", "load a voice (JSON) too", 0, 0},
+        OPTION_VOICES(o),
         {"json", 0, OPTION_FLAG, &json, NULL, "print a JSON array", 0, 0},
     };
     int n_rest, exit_code;
@@ -64,6 +71,7 @@ int command_voices(int argc, char **argv) {
         {"list", "list the voices", voices_list},
         {"add", "make a voice of a recording", voices_add},
         {"show", "show what a voice is", voices_show},
+        {"preview", "hear a voice", voices_preview},
         {"remove", "remove a voice of your own", voices_remove},
     };
     return command_dispatch("utter voices", commands, sizeof commands / sizeof *commands, argc, argv,

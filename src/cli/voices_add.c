@@ -1,6 +1,5 @@
 #include "cli/voices_add.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,9 +11,9 @@
 #include "cli/json.h"
 #include "engine/clone.h"
 #include "engine/plumbing.h"
+#include "engine/transcript.h"
 #include "engine/voice_codes.h"
 #include "engine/voice_folder.h"
-#include "models/store.h"
 
 enum { MAX_TRANSCRIPT = 16384, MAX_LANGUAGE = 64 };
 
@@ -30,7 +29,7 @@ struct addition {
     struct clip clip;
     int32_t *codes;
     int n_codes;
-    char *codec;
+    struct voice_encoder *at_work;
 };
 
 // ---- the transcript ----
@@ -111,65 +110,6 @@ static status check_language(const struct addition *a) {
     return s;
 }
 
-// ---- the encoder ----
-
-static bool is_encoder_name(const char *name) {
-    size_t len = strlen(name);
-    return len > 5 && strcmp(name + len - 5, ".gguf") == 0 && strstr(name, "encoder");
-}
-
-// The first encoder of a folder by name; none: `out` stays empty.
-static void encoder_in(const char *folder, struct str *out) {
-    DIR *d = opendir(folder);
-    char best[256] = "";
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (is_encoder_name(e->d_name) && (!*best || strcmp(e->d_name, best) < 0)) strcpy(best, e->d_name);
-    if (d) closedir(d);
-    if (*best) str_printf(out, "%s/%s", folder, best);
-}
-
-static void encoder_beside(const char *file, struct str *out) {
-    const char *slash = strrchr(file, '/');
-    struct str folder = {0};
-    if (slash)
-        str_append(&folder, file, slash == file ? 1 : (size_t)(slash - file));
-    else
-        str_putc(&folder, '.');
-    encoder_in(str_text(&folder), out);
-    str_free(&folder);
-}
-
-// The largest of those that have been pulled.
-static void encoder_in_store(struct str *out) {
-    struct store store;
-    struct store_model *list = NULL;
-    int n = 0;
-    int64_t most = 0;
-    if (store_open(NULL, &store) != UTTER_OK) return;
-    if (store_list(&store, &list, &n) == UTTER_OK)
-        for (int i = 0; i < n; i++) {
-            if (list[i].kind != MODEL_ENCODER || list[i].n_bytes <= most) continue;
-            most = list[i].n_bytes;
-            str_clear(out);
-            store_path(&store, list[i].name, list[i].file, out);
-        }
-    store_list_free(list, n);
-    store_close(&store);
-}
-
-static status find_encoder(struct addition *a) {
-    struct str *out = &a->encoder_path, own = {0};
-    if (a->encoder) return store_resolve(a->encoder, out, &own);
-    if (a->options.codec) encoder_beside(a->options.codec, out);
-    if (out->len == 0 && voices_folder(&own) == UTTER_OK) encoder_beside(own.data, out);
-    str_free(&own);
-    if (out->len == 0) encoder_in_store(out);
-    if (out->len > 0) return str_status(out);
-    return fail(UTTER_INVALID,
-                "there is no encoder to make a voice with; utter models pull neucodec-encoder fetches it (or "
-                "distill-neucodec-encoder, a tenth of its size)");
-}
-
 // ---- add ----
 
 static const struct manual add_manual = {
@@ -186,6 +126,11 @@ static const struct manual add_manual = {
 
 static void warn(void *user, const char *sentence) {
     fprintf(stderr, "utter %s: warning: %s\n", (const char *)user, sentence);
+}
+
+static void show_encoding(void *user, double seconds) {
+    (void)user;
+    fprintf(stderr, "\r\033[K%.0f s", seconds);
 }
 
 static status find_place(struct addition *a) {
@@ -210,10 +155,16 @@ static status add(struct addition *a, const char *command) {
     TRY(clip_find(a->recording, a->sound.samples, a->sound.n, &a->clip));
     TRY(find_transcript(a));
     TRY(check_language(a));
-    TRY(find_encoder(a));
+    TRY(encoder_find(a->encoder, a->options.codec, &a->encoder_path));
+    transcript_judge(a->text.data, a->language, warn, (void *)command);
     clip_judge(&a->clip, a->sound.n_clipped, a->text.data, warn, (void *)command);
-    if (isatty(STDERR_FILENO)) fprintf(stderr, "utter %s: encoding %.1f s of speech ...\n", command, a->clip.seconds);
-    TRY(clip_encode(&a->clip, a->encoder_path.data, &a->options, &a->codes, &a->n_codes, &a->codec));
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "utter %s: encoding %.1f s of speech with %s\n", command, a->clip.seconds,
+                a->encoder_path.data);
+    TRY(voice_encoder_open(a->encoder_path.data, &a->options, &a->at_work));
+    TRY(voice_encoder_encode(a->at_work, &a->clip, isatty(STDERR_FILENO) ? show_encoding : NULL, NULL, &a->codes,
+                             &a->n_codes));
+    if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
     if (!a->out) {
         struct str folder = {0};
         status s = voices_folder_make(&folder);
@@ -224,7 +175,7 @@ static status add(struct addition *a, const char *command) {
                                       .language = a->language,
                                       .note = a->note,
                                       .text = a->text.data,
-                                      .codec = a->codec,
+                                      .codec = voice_encoder_codec(a->at_work),
                                       .codes = a->codes,
                                       .n_codes = a->n_codes};
     TRY(voice_write(&voice, a->path.data));
@@ -272,7 +223,7 @@ int voices_add(int argc, char **argv) {
     free(a.own_name);
     sound_free(&a.sound);
     free_aligned(a.codes);
-    free(a.codec);
+    voice_encoder_close(a.at_work);
     return exit_code;
 }
 

@@ -1,18 +1,22 @@
 #include "engine/clone.h"
 
+#include <dirent.h>
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "codec/encoder.h"
 #include "engine/engine.h"
+#include "engine/voice_folder.h"
 #include "models/store.h"
 
 enum { FRAME = CLONE_RATE_HZ / 50, MARGIN = CLONE_RATE_HZ / 10, MAX_NAME_BYTES = 128 };
@@ -146,34 +150,171 @@ static status check_codec(const char *name, const struct codec_encoder *encoder)
     return s;
 }
 
-status clip_encode(const struct clip *c, const char *encoder_path, const utter_options *options, int32_t **codes,
-                   int *n_codes, char **codec) {
+struct voice_encoder {
+    struct codec_encoder *encoder;
+    struct device *device;
+};
+
+status voice_encoder_open(const char *encoder, const utter_options *options, struct voice_encoder **out) {
     struct gguf *g;
-    struct codec_encoder *encoder = NULL;
-    struct device *device = NULL;
     struct log silent = {0};
-    *codes = NULL;
-    *codec = NULL;
-    TRY(gguf_open(encoder_path, &g));
-    TRY(codec_encoder_load(g, &encoder));
+    *out = NULL;
+    struct voice_encoder *c = calloc(1, sizeof *c);
+    if (!c) return fail_memory(sizeof *c, "an encoder");
     utter_options on_cpu = *options;
     on_cpu.device = "cpu";
-    status s = options->codec ? check_codec(options->codec, encoder) : UTTER_OK;
-    if (s == UTTER_OK) s = open_device(&on_cpu, &silent, &device);
-    if (s == UTTER_OK) s = device->ops->load_encoder(device, encoder);
-    if (s == UTTER_OK) s = alloc_for(codes, (size_t)(c->n / encoder->config.hop) + 1, sizeof **codes, "a voice");
-    if (s == UTTER_OK) s = device->ops->analyse(device, c->pcm, c->n, *codes, n_codes, NO_DEADLINE);
-    if (s == UTTER_OK) {
-        *codec = strdup(encoder->name);
-        if (!*codec) s = fail_memory(strlen(encoder->name), "a voice");
-    }
-    if (device) device->ops->close(device);
-    codec_encoder_free(encoder);
+    status s = gguf_open(encoder, &g);
+    if (s == UTTER_OK) s = codec_encoder_load(g, &c->encoder);
+    if (s == UTTER_OK && options->codec) s = check_codec(options->codec, c->encoder);
+    if (s == UTTER_OK) s = open_device(&on_cpu, &silent, &c->device);
+    if (s == UTTER_OK) s = c->device->ops->load_encoder(c->device, c->encoder);
     if (s != UTTER_OK) {
+        voice_encoder_close(c);
+        return s;
+    }
+    *out = c;
+    return UTTER_OK;
+}
+
+void voice_encoder_close(struct voice_encoder *c) {
+    if (!c) return;
+    if (c->device) c->device->ops->close(c->device);
+    codec_encoder_free(c->encoder);
+    free(c);
+}
+
+const char *voice_encoder_codec(const struct voice_encoder *c) { return c->encoder->name; }
+
+/* Says how long it has taken until it is told to stop. */
+struct ticker {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool stop, running;
+    voice_encoder_progress *progress;
+    void *user;
+};
+
+static void *tick(void *argument) {
+    struct ticker *t = argument;
+    int64_t since = clock_ns();
+    pthread_mutex_lock(&t->lock);
+    while (!t->stop) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 500000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&t->changed, &t->lock, &until);
+        if (!t->stop) t->progress(t->user, (double)(clock_ns() - since) * 1e-9);
+    }
+    pthread_mutex_unlock(&t->lock);
+    return NULL;
+}
+
+static void ticker_start(struct ticker *t) {
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_cond_init(&t->changed, NULL);
+    t->running = t->progress && pthread_create(&t->thread, NULL, tick, t) == 0;
+}
+
+static void ticker_stop(struct ticker *t) {
+    pthread_mutex_lock(&t->lock);
+    t->stop = true;
+    pthread_cond_signal(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+    if (t->running) pthread_join(t->thread, NULL);
+    pthread_cond_destroy(&t->changed);
+    pthread_mutex_destroy(&t->lock);
+}
+
+status voice_encoder_encode(struct voice_encoder *c, const struct clip *clip, voice_encoder_progress *progress,
+                            void *user, int32_t **codes, int *n_codes) {
+    struct ticker ticker = {.progress = progress, .user = user};
+    TRY(alloc_for(codes, (size_t)(clip->n / c->encoder->config.hop) + 1, sizeof **codes, "a voice"));
+    ticker_start(&ticker);
+    status s = c->device->ops->analyse(c->device, clip->pcm, clip->n, *codes, n_codes, NO_DEADLINE);
+    ticker_stop(&ticker);
+    if (s == UTTER_OK) return UTTER_OK;
+    free_aligned(*codes);
+    *codes = NULL;
+    return s;
+}
+
+status clip_encode(const struct clip *c, const char *encoder, const utter_options *options, int32_t **codes,
+                   int *n_codes, char **codec) {
+    struct voice_encoder *at_work;
+    *codes = NULL;
+    *codec = NULL;
+    TRY(voice_encoder_open(encoder, options, &at_work));
+    status s = voice_encoder_encode(at_work, c, NULL, NULL, codes, n_codes);
+    if (s == UTTER_OK && !(*codec = strdup(voice_encoder_codec(at_work)))) {
+        s = fail_memory(64, "a voice");
         free_aligned(*codes);
         *codes = NULL;
     }
+    voice_encoder_close(at_work);
     return s;
+}
+
+/* ---- which encoder ---- */
+
+static bool is_encoder_name(const char *name) {
+    size_t len = strlen(name);
+    return len > 5 && strcmp(name + len - 5, ".gguf") == 0 && strstr(name, "encoder");
+}
+
+/* The first encoder beside a file, by name; none: `out` stays empty. */
+static void encoder_beside(const char *file, struct str *out) {
+    const char *slash = strrchr(file, '/');
+    struct str folder = {0};
+    if (slash)
+        str_append(&folder, file, slash == file ? 1 : (size_t)(slash - file));
+    else
+        str_putc(&folder, '.');
+    DIR *d = opendir(str_text(&folder));
+    char best[256] = "";
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (is_encoder_name(e->d_name) && (!*best || strcmp(e->d_name, best) < 0)) strcpy(best, e->d_name);
+    if (d) closedir(d);
+    if (*best) str_printf(out, "%s/%s", str_text(&folder), best);
+    str_free(&folder);
+}
+
+/* The largest of those that have been pulled. */
+static void encoder_in_store(struct str *out) {
+    struct store store;
+    struct store_model *list = NULL;
+    int n = 0;
+    int64_t most = 0;
+    if (store_open(NULL, &store) != UTTER_OK) return;
+    if (store_list(&store, &list, &n) == UTTER_OK)
+        for (int i = 0; i < n; i++) {
+            if (list[i].kind != MODEL_ENCODER || list[i].n_bytes <= most) continue;
+            most = list[i].n_bytes;
+            str_clear(out);
+            store_path(&store, list[i].name, list[i].file, out);
+        }
+    store_list_free(list, n);
+    store_close(&store);
+}
+
+status encoder_find(const char *name, const char *codec, struct str *out) {
+    struct str other = {0};
+    status s = UTTER_OK;
+    if (name) {
+        s = store_resolve(name, out, &other);
+    } else {
+        if (codec) encoder_beside(codec, out);
+        if (out->len == 0 && voices_folder(&other) == UTTER_OK) encoder_beside(other.data, out);
+        if (out->len == 0) encoder_in_store(out);
+        if (out->len == 0)
+            s = fail(UTTER_INVALID,
+                     "there is no encoder to make a voice with; utter models pull neucodec-encoder fetches it (or "
+                     "distill-neucodec-encoder, a tenth of its size)");
+    }
+    str_free(&other);
+    return s == UTTER_OK ? str_status(out) : s;
 }
 
 /* ---- the file ---- */

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "base/status.h"
+#include "base/str.h"
 
 enum { CLONE_RATE_HZ = 16000, CLONE_MAX_SECONDS = 60 };
 
@@ -24,9 +24,26 @@ status clip_find(const char *label, const float *pcm, int64_t n, struct clip *ou
 typedef void clip_warn_fn(void *user, const char *sentence);
 void clip_judge(const struct clip *c, int64_t n_clipped, const char *transcript, clip_warn_fn *warn, void *user);
 
-/* The codes of a clip by the encoder in the file `encoder`, computed on the CPU as options say (n_threads, kernels).
-   With options->codec an encoder that is not that codec's is refused. codes: new memory (free_aligned); codec: the name
-   of the codec they are for, new memory (free). */
+/* The encoder that `name` stands for: one that has been pulled, or a file. NULL: the first *encoder*.gguf beside the
+   file `codec` (NULL: none) or above the folder of voices, or the largest that has been pulled. UTTER_INVALID, with how
+   to get one, when there is none. */
+status encoder_find(const char *name, const char *codec, struct str *out);
+
+/* An encoder at work, on the CPU as options say (n_threads, kernels). */
+struct voice_encoder;
+
+/* With options->codec an encoder that is not that codec's is refused. */
+status voice_encoder_open(const char *encoder, const utter_options *options, struct voice_encoder **out);
+void voice_encoder_close(struct voice_encoder *c);
+/* The name of the codec whose codes it makes. */
+const char *voice_encoder_codec(const struct voice_encoder *c);
+/* codes: new memory (free_aligned). progress (may be NULL) is called about twice a second from another thread, while
+   the clip is encoded, with the seconds that it has taken. */
+typedef void voice_encoder_progress(void *user, double seconds);
+status voice_encoder_encode(struct voice_encoder *c, const struct clip *clip, voice_encoder_progress *progress,
+                            void *user, int32_t **codes, int *n_codes);
+
+/* Opens, encodes one clip and closes. codec: new memory (free). */
 status clip_encode(const struct clip *c, const char *encoder, const utter_options *options, int32_t **codes,
                    int *n_codes, char **codec);
 

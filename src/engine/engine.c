@@ -174,7 +174,7 @@ utter_status utter_open(const utter_options *options, utter **out) {
     status s = find_networks(options, &model, &codec);
     if (s == UTTER_OK) s = load_networks(&model, &codec, u);
     if (s == UTTER_OK) s = load_hints(u);
-    if (s == UTTER_OK) s = engine_voices_open(u, path_or_builtin(&model));
+    if (s == UTTER_OK) s = engine_voices_open(u, path_or_builtin(&model), options);
     str_free(&model);
     str_free(&codec);
     if (s == UTTER_OK) s = load_devices(options, u);

@@ -17,6 +17,8 @@ struct engine_voices {
     pthread_mutex_t reloading;  // over what follows
     struct voice_list retired;
     char *folder;  // of the voices that were fetched with the model; NULL: none
+    char *added;   // utter_options.voices
+    int n_threads;
 };
 
 struct utter {
@@ -36,7 +38,7 @@ struct utter {
 /* The voices that the model carries, those that were fetched with it (`model` is its file; NULL: the built-in one), and
    those of the user that speak its codes. */
 void engine_voices_init(struct engine_voices *v);
-status engine_voices_open(utter *u, const char *model);
+status engine_voices_open(utter *u, const char *model, const utter_options *options);
 void engine_voices_free(struct engine_voices *v);
 status engine_voices_find(utter *u, const char *name, const struct voice **out);
 

@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "engine/engine.h"
 #include "engine/voice_folder.h"
+#include "engine/voice_recordings.h"
 
 static int is_voice_file(const struct dirent *e) {
     static const char *const endings[] = {".json", ".pt", ".npy"};
@@ -38,6 +39,11 @@ static status add_voices_of(utter *u, const char *folder, utter_log_level level,
 static status read_voices(utter *u, struct voice_list *list) {
     TRY(voice_list_add_own(list, u->backbone, u->codec));
     if (u->voices.folder) TRY(add_voices_of(u, u->voices.folder, UTTER_LOG_WARNING, list));
+    if (u->voices.added) {
+        const utter_options options = {.n_threads = u->voices.n_threads};
+        TRY(add_voices_of(u, u->voices.added, UTTER_LOG_WARNING, list));
+        TRY(voice_list_add_recordings(list, u->voices.added, &options, &u->log, u->backbone, u->codec));
+    }
     struct str folder = {0};
     status s = UTTER_OK;
     if (voices_folder(&folder) == UTTER_OK) s = add_voices_of(u, folder.data, UTTER_LOG_DEBUG, list);
@@ -50,7 +56,10 @@ void engine_voices_init(struct engine_voices *v) {
     pthread_mutex_init(&v->reloading, NULL);
 }
 
-status engine_voices_open(utter *u, const char *model) {
+status engine_voices_open(utter *u, const char *model, const utter_options *options) {
+    u->voices.n_threads = options->n_threads;
+    if (options->voices && !(u->voices.added = strdup(options->voices)))
+        return fail_memory(strlen(options->voices), "options");
     if (model) {
         const char *slash = strrchr(model, '/');
         struct str folder = {0};
@@ -66,6 +75,7 @@ void engine_voices_free(struct engine_voices *v) {
     voice_list_free(&v->list);
     voice_list_free(&v->retired);
     free(v->folder);
+    free(v->added);
     pthread_rwlock_destroy(&v->lock);
     pthread_mutex_destroy(&v->reloading);
 }

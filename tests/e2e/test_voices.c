@@ -175,12 +175,105 @@ static void says_what_is_missing(void **state) {
     assert_int_equal(file_size("no.json"), -1);
 }
 
+/* A codec that takes NeuCodec's codes, and a backbone that goes with it: a voice can be listed, if not spoken with. The
+   built-in model has a codec of its own. */
+static void a_folder_of_recordings_is_voices(void **state) {
+    (void)state;
+    assert_int_equal(
+        run("mkdir -p people && cp me.wav people/dawn.wav && cp me.wav people/silent.wav && "
+            "cp silence.wav people/quiet.wav && echo What is said here. | tee people/quiet.txt >people/dawn.txt")
+            ->code,
+        0);
+    const struct result *r = run("utter voices list --voices people 2>&1");
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->out, "silent.wav has no transcript"));
+    assert_non_null(strstr(r->out, "2 recordings in people are left out"));
+    assert_non_null(strstr(r->out, "utter models pull neucodec-encoder"));
+    assert_int_equal(run("mkdir -p data/utter && cp encoder.gguf data/utter")->code, 0);
+    r = run("utter voices list --voices people 2>&1");
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->out, "encoding people/dawn.wav, 1.4 s of speech"));
+    assert_non_null(strstr(r->out, "quiet.wav holds nothing but silence"));
+    // The built-in codec is another than the one whose codes these are.
+    assert_non_null(strstr(r->out, "was made for the codec NeuCodec"));
+    r = run("utter voices list --voices people 2>&1");
+    assert_null(strstr(r->out, "encoding"));
+    assert_int_equal(run("ls cache/utter/voices | wc -l | grep -qx 1")->code, 0);
+    // Another transcript is another voice; without the encoder the one that is there is still taken.
+    assert_int_equal(run("echo Something else. >people/dawn.txt")->code, 0);
+    r = run("utter voices list --voices people 2>&1");
+    assert_non_null(strstr(r->out, "encoding people/dawn.wav"));
+    assert_int_equal(run("rm data/utter/encoder.gguf")->code, 0);
+    r = run("utter voices list --voices people 2>&1");
+    assert_non_null(strstr(r->out, "was made for the codec NeuCodec"));
+    assert_non_null(strstr(r->out, "1 recordings in people"));
+    assert_refused(run("utter voices list --voices nowhere"), 1, "nowhere");
+    // The codes are the encoder's.
+    assert_int_equal(run("cp cache/utter/voices/*.json . && ls *-*.json | head -1 | xargs -I{} cp {} one.json")->code,
+                     0);
+    json_t *voice = read_voice("one.json");
+    assert_text(voice, "name", "dawn");
+    assert_int_equal(json_array_size(json_object_get(voice, "codes")), codes.n);
+    json_decref(voice);
+}
+
+static void a_voice_is_heard(void **state) {
+    (void)state;
+    const struct result *r = run("utter voices preview sam -o sam.wav");
+    if (r->code != 0) fail_msg("%s", r->err);
+    assert_true(file_size("sam.wav") > 40000);
+    assert_refused(run("utter voices preview nobody -o no.wav"), 1,
+                   "there is no voice named nobody; there is: slt, sam");
+    assert_int_equal(file_size("no.wav"), -1);
+    assert_refused(run("utter voices preview sam -o no.xyz"), 2, "xyz");
+    assert_refused(run("utter voices preview"), 2, "one voice is wanted");
+}
+
+static void a_transcript_in_another_language_is_warned_of(void **state) {
+    (void)state;
+    const struct result *r =
+        run("utter voices add me.wav --encoder encoder.gguf -o german.json --transcript "
+            "\"Das ist nicht der Satz, den ich auf der Straße gehört habe.\"");
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->err, "looks German: say --lang de"));
+    r =
+        run("utter voices add me.wav --encoder encoder.gguf -o german2.json --lang de --transcript "
+            "\"Das ist nicht der Satz, den ich auf der Straße gehört habe.\"");
+    assert_null(strstr(r->err, "looks"));
+    r =
+        run("utter voices add me.wav --encoder encoder.gguf -o german3.json --lang de --transcript "
+            "\"This is not what they said to me when I was there.\"");
+    assert_non_null(strstr(r->err, "looks English"));
+}
+
+/* Three hours are refused before they are read into memory. */
+static void hours_are_refused(void **state) {
+    (void)state;
+    char path[512];
+    snprintf(path, sizeof path, "%s/hours.wav", run_folder());
+    SF_INFO info = {.samplerate = 8000, .channels = 1, .format = SF_FORMAT_WAV | SF_FORMAT_PCM_U8};
+    SNDFILE *f = sf_open(path, SFM_WRITE, &info);
+    assert_non_null(f);
+    static float second[8000];
+    for (int i = 0; i < 3 * 3600; i++) assert_int_equal(sf_writef_float(f, second, 8000), 8000);
+    sf_close(f);
+    assert_refused(
+        run("ulimit -v 4000000; utter voices add hours.wav --transcript Hello. --encoder encoder.gguf -o no.json"), 1,
+        "hours.wav");
+    assert_int_equal(file_size("no.json"), -1);
+    assert_int_equal(run("rm hours.wav")->code, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_recording_becomes_a_voice),
         cmocka_unit_test(finds_what_is_not_said),
         cmocka_unit_test(an_encoder_goes_with_its_codec),
         cmocka_unit_test(says_what_is_missing),
+        cmocka_unit_test(a_folder_of_recordings_is_voices),
+        cmocka_unit_test(a_voice_is_heard),
+        cmocka_unit_test(a_transcript_in_another_language_is_warned_of),
+        cmocka_unit_test(hours_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
