@@ -1,7 +1,8 @@
 /* Compares utter with the programs that NeuTTS speaks with otherwise, on the same files: prints a table of ratios, and
    writes NAME.json, NAME.md and NAME.svg.
 
-       compare --models FOLDER --worker FILE [--peers PYTHON --script FILE] [--threads LIST] [--runs N] [--out NAME]
+       compare --models FOLDER --worker FILE [--peers PYTHON --script FILE] [--threads LIST] [--runs N]
+               [--only LIST] [--out NAME]      LIST of air, nano, codec, speech
 
    All programs of a measurement are loaded at once and take turns, run after run, so that whatever else the machine
    does meets all of them. Without --peers utter is measured alone. */
@@ -20,7 +21,7 @@
 enum { MAX_PROGRAMS = 4, MAX_THREADS = 4, DECODE_STEPS = 32 };
 
 struct compare {
-    const char *models, *worker, *peers, *script, *threads, *out;
+    const char *models, *worker, *peers, *script, *threads, *only, *out;
     int runs;
     struct str table;  // Markdown
     json_t *rows;
@@ -345,6 +346,8 @@ static status compare_speech(struct compare *c, int threads, bool last) {
 
 /* ---- all of it ---- */
 
+static bool wants(const struct compare *c, const char *part) { return !c->only || strstr(c->only, part); }
+
 static status measure(struct compare *c) {
     const struct files f = files_of(c);
     for (const char *at = c->threads; *at;) {
@@ -353,12 +356,12 @@ static status measure(struct compare *c) {
         if (end == at || threads < 1) return fail(UTTER_INVALID, "--threads is a list as 1,2 and not %s", c->threads);
         at = *end == ',' ? end + 1 : end;
         const bool last = !*at;
-        TRY(compare_backbone(c, "Air", f.air, threads, last));
-        TRY(compare_backbone(c, "Nano", f.nano, threads, false));
-        TRY(compare_codec(c, "F32", f.codec_f32, threads));
-        TRY(compare_codec(c, "F16", f.codec_f16, threads));
-        TRY(compare_codec(c, "Q8_0", f.codec_q8, threads));
-        TRY(compare_speech(c, threads, last));
+        if (wants(c, "air")) TRY(compare_backbone(c, "Air", f.air, threads, last));
+        if (wants(c, "nano")) TRY(compare_backbone(c, "Nano", f.nano, threads, false));
+        if (wants(c, "codec")) TRY(compare_codec(c, "F32", f.codec_f32, threads));
+        if (wants(c, "codec")) TRY(compare_codec(c, "F16", f.codec_f16, threads));
+        if (wants(c, "codec")) TRY(compare_codec(c, "Q8_0", f.codec_q8, threads));
+        if (wants(c, "speech")) TRY(compare_speech(c, threads, last));
     }
     return UTTER_OK;
 }
@@ -453,6 +456,7 @@ int main(int argc, char **argv) {
         {"script", 0, OPTION_TEXT, &c.script, "FILE", "", 0, 0},
         {"threads", 0, OPTION_TEXT, &c.threads, "LIST", "", 0, 0},
         {"runs", 0, OPTION_INT, &c.runs, "N", "", 1, SERIES_MAX},
+        {"only", 0, OPTION_TEXT, &c.only, "LIST", "", 0, 0},
         {"out", 0, OPTION_TEXT, &c.out, "NAME", "", 0, 0},
     };
     int n_rest = 0;
