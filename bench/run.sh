@@ -19,4 +19,4 @@ cores=$(nproc)
 [ "$cores" = 1 ] && all=1 || all=1,$cores
 processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1 | tr -cs 'A-Za-z0-9\n' '-' | tr 'A-Z' 'a-z')
 mkdir -p "$here/results"
-"$build/bench/compare" "$@" --threads "${THREADS:-$all}" --out "$here/results/$(date -u +%F)-${processor:-unknown}cpu"
+"$build/bench/compare" "$@" --threads "${THREADS:-$all}" --out "$here/results/$(date -u +%F)-${processor:-unknown}"

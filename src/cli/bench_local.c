@@ -206,9 +206,15 @@ static status network_rows(struct bench *b, struct rig *r) {
 
 static status batch_rows(struct bench *b, const struct rig_files *files, bool is_gpu) {
     struct rig r = {0};
-    const int most = is_gpu ? GPU_BATCH : CPU_BATCH, depth = is_gpu ? GPU_BATCH_DEPTH : CPU_BATCH_DEPTH;
+    const int depth = is_gpu ? GPU_BATCH_DEPTH : CPU_BATCH_DEPTH;
+    int most = is_gpu ? GPU_BATCH : CPU_BATCH;
     bench_progress(b, "load for %d streams", most);
     status s = rig_open(&b->options, files, most, &r);
+    while (s == UTTER_MEMORY && most > 1) {  // a smaller card has room for fewer
+        rig_close(&r);
+        most /= 4;
+        s = rig_open(&b->options, files, most, &r);
+    }
     char key[48], what[64];
     for (int n = 1; n <= most && s == UTTER_OK; n *= 4) {
         snprintf(key, sizeof key, "batch_%d", n);

@@ -37,11 +37,10 @@ static void test_every_figure_is_there(void **state) {
     const struct result *r = run("utter bench --quick --json --model built-in --device cpu --threads 1");
     if (r->code != 0) fail_msg("%s%s", r->out, r->err);
     json_t *bench = json_of(r);
-    static const char *const keys[] = {"load_s",        "ready_s",     "sentence_s", "sentence_real_time",
-                                       "first_sound_s", "streamed_s",  "resident_mb", "peak_mb",
-                                       "prefill_128",   "prefill_512", "decode_0",   "codec_81",
-                                       "codec_500",     "batch_1",     "batch_4",    "batch_16",
-                                       "batch_64"};
+    static const char *const keys[] = {
+        "load_s",      "ready_s", "sentence_s",  "sentence_real_time", "first_sound_s", "streamed_s",
+        "resident_mb", "peak_mb", "prefill_128", "prefill_512",        "decode_0",      "codec_81",
+        "codec_500",   "batch_1", "batch_4",     "batch_16",           "batch_64"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const json_t *f = row(bench, keys[i]);
         if (!f) fail_msg("there is no %s in %s", keys[i], r->out);
@@ -152,14 +151,20 @@ static void test_what_makes_no_sense(void **state) {
     assert_int_equal(run("utter bench more")->code, 2);
     assert_int_equal(run("utter bench --server http://x --capacity")->code, 2);
     assert_int_equal(run("utter bench --model no-such-model")->code, 1);
-    const struct result *r = run("utter bench --server ftp://127.0.0.1");
+    assert_int_equal(run("utter bench --server ftp://127.0.0.1")->code, 1);
+    const struct result *r = run("UTTER_CUDA_LIBRARY=/nowhere/libcuda.so utter bench --model built-in --device gpu");
     assert_int_equal(r->code, 1);
+    assert_non_null(strstr(r->err, "/nowhere/libcuda.so"));
+    assert_string_equal(r->out, "");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_figure_is_there), cmocka_unit_test(test_capacity), cmocka_unit_test(test_ready),
-        cmocka_unit_test(test_server),                cmocka_unit_test(test_what_makes_no_sense),
+        cmocka_unit_test(test_every_figure_is_there),
+        cmocka_unit_test(test_capacity),
+        cmocka_unit_test(test_ready),
+        cmocka_unit_test(test_server),
+        cmocka_unit_test(test_what_makes_no_sense),
     };
     return cmocka_run_group_tests(tests, run_setup, run_cleanup);
 }
