@@ -12,7 +12,7 @@ enum {
     RETURN_NS = 300 * 1000,            // how long a stream takes to come back for more codes
     LENIENCE_NS = 1000 * 1000 * 1000,  // a shared call is not given up for the sake of the first deadline in it
     FIRST_STEPS = 4,                   // before a step was measured
-    LEAST_PIECE = 32,                  // tokens of a prompt read in one call: fewer would cost as much
+    LEAST_PIECE = 64,                  // tokens of a prompt read in one call: fewer would cost as much
     WHOLE_PIECE = 128,                 // the same while nobody else wants codes
     MAX_PIECES = 32,                   // decoded in one call
 };
