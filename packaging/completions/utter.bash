@@ -51,7 +51,7 @@ _utter() {
                     ;;
                 models)
                     case $verb in
-                        '') words="list pull remove verify path info convert quantize --help" ;;
+                        '') words="list suggest pull remove verify path info convert quantize --help" ;;
                         pull)
                             words="--encoder --accept-licence --quiet --help $(utter models list 2>/dev/null |
                                 sed -n '/pull NAME/,$ s/^\(neu[a-z0-9-]*\).*/\1/p')" ;;
@@ -59,6 +59,7 @@ _utter() {
                             words="--quiet --help $(utter models list 2>/dev/null |
                                 sed -n '/^pulled:/,/^$/ s/^\([A-Za-z0-9._-]*\) .*/\1/p')"
                             [[ $verb = path ]] && words="${words/--quiet/--codec}" ;;
+                        suggest) words="$device --json --help" ;;
                         convert) words="--type --encoder --semantic --help" files=1 ;;
                         quantize) words="--type --help" files=1 ;;
                         *) words="--json --help" files=1 ;;

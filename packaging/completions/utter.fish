@@ -27,7 +27,7 @@ complete -c utter -n "$no_command" -a codec -d "turn speech codes into sound"
 complete -c utter -n "$no_command" -a help -d "explain a command"
 
 complete -c utter -n "__fish_seen_subcommand_from voices; and not __fish_seen_subcommand_from list add show preview remove" -a "list add show preview remove"
-complete -c utter -n "__fish_seen_subcommand_from models; and not __fish_seen_subcommand_from list pull remove verify path info convert quantize" -a "list pull remove verify path info convert quantize"
+complete -c utter -n "__fish_seen_subcommand_from models; and not __fish_seen_subcommand_from list suggest pull remove verify path info convert quantize" -a "list suggest pull remove verify path info convert quantize"
 complete -c utter -n "__fish_seen_subcommand_from queue; and not __fish_seen_subcommand_from status retry purge" -a "status retry purge"
 complete -c utter -n "__fish_seen_subcommand_from codec; and not __fish_seen_subcommand_from decode" -a decode
 complete -c utter -n "__fish_seen_subcommand_from read submit list info convert quantize decode add show" -F

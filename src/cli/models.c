@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/json.h"
 #include "cli/models_pull.h"
+#include "cli/models_suggest.h"
 #include "cli/progress.h"
 #include "engine/plumbing.h"
 #include "models/convert.h"
@@ -266,6 +267,7 @@ static int models_quantize(int argc, char **argv) {
 int command_models(int argc, char **argv) {
     static const struct command commands[] = {
         {"list", "list the models that there are", models_list},
+        {"suggest", "which model speaks in time on this machine", models_suggest},
         {"pull", "fetch a model, with the codec it needs", models_pull},
         {"remove", "remove a pulled model", models_remove},
         {"verify", "compare the checksums of pulled models", models_verify},

@@ -252,6 +252,30 @@ static void test_voice_and_speech(void **state) {
            run("utter say --json -o no-codec.wav Hello."));
 }
 
+static void test_suggestion(void **state) {
+    (void)state;
+    const struct result *r = run("TMPDIR=$PWD utter models suggest --device cpu --json");
+    json_t *all = json_loads(expect(0, "", "", r)->out, 0, NULL), *of = json_array_get(all, 0);
+    json_t *models = json_object_get(of, "models");
+    assert_int_equal(json_array_size(all), 1);
+    assert_true(json_is_false(json_object_get(of, "gpu")));
+    assert_true(json_number_value(json_object_get(of, "codec_products_s")) > 0);
+    assert_int_equal(json_array_size(models), 6);
+    for (size_t i = 0; i < 6; i++) {
+        json_t *m = json_array_get(models, i);
+        const char *type = json_string_value(json_object_get(m, "type"));
+        double rate = json_number_value(json_object_get(json_object_get(of, "weights_bytes_s"), type));
+        double bytes = json_number_value(json_object_get(m, "token_bytes"));
+        double codes_s = json_number_value(json_object_get(m, "codes_s"));
+        assert_true(codes_s > 0 && bytes > 5e7);
+        assert_true(codes_s * bytes > 0.999 * rate && codes_s * bytes < 1.001 * rate);
+    }
+    json_decref(all);
+    expect(0, "0\n", "", run("ls -d utter-suggest-* 2>/dev/null | wc -l"));
+    expect(1, "", "set TMPDIR", run("TMPDIR=/nowhere utter models suggest --device cpu"));
+    expect(1, "", "there is no device named x", run("utter models suggest --device x"));
+}
+
 static void test_a_list_with_a_mistake(void **state) {
     (void)state;
     expect(0, "", "",
@@ -262,10 +286,15 @@ static void test_a_list_with_a_mistake(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_before),           cmocka_unit_test(test_stopped_and_continued),
-        cmocka_unit_test(test_what_was_pulled),  cmocka_unit_test(test_damaged_and_removed),
-        cmocka_unit_test(test_two_at_once),      cmocka_unit_test(test_with_the_encoder),
-        cmocka_unit_test(test_voice_and_speech), cmocka_unit_test(test_a_list_with_a_mistake),
+        cmocka_unit_test(test_before),
+        cmocka_unit_test(test_stopped_and_continued),
+        cmocka_unit_test(test_what_was_pulled),
+        cmocka_unit_test(test_damaged_and_removed),
+        cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_with_the_encoder),
+        cmocka_unit_test(test_voice_and_speech),
+        cmocka_unit_test(test_suggestion),
+        cmocka_unit_test(test_a_list_with_a_mistake),
     };
     return cmocka_run_group_tests(tests, set_up, clean_up);
 }
