@@ -3,5 +3,6 @@
 #define UTTER_SERVER_PAGE_H
 
 extern const unsigned char page_html[], page_html_end[];
+extern const char page_policy[];  // its Content-Security-Policy
 
 #endif

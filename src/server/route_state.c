@@ -38,15 +38,7 @@ enum MHD_Result metrics_begin(struct request *r) {
 
 enum MHD_Result page_begin(struct request *r) {
     static const char *const headers[] = {
-        "Content-Security-Policy",
-        "default-src 'none'; script-src 'unsafe-inline' blob:; worker-src blob:; style-src 'unsafe-inline'; "
-        "connect-src 'self'; media-src blob: data:; img-src data: blob:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'",
-        "Referrer-Policy",
-        "no-referrer",
-        "Cache-Control",
-        "no-cache",
-        NULL};
+        "Content-Security-Policy", page_policy, "Referrer-Policy", "no-referrer", "Cache-Control", "no-cache", NULL};
     struct str body = {0};
     str_append(&body, (const char *)page_html, (size_t)(page_html_end - page_html));
     return reply(r, 200, "text/html; charset=utf-8", &body, headers);
