@@ -2,7 +2,9 @@
    writes NAME.json, NAME.md and NAME.svg.
 
        compare --models FOLDER --worker FILE [--peers PYTHON --script FILE] [--threads LIST] [--runs N]
-               [--only LIST] [--out NAME]      LIST of air, nano, codec, speech
+               [--only LIST] [--pause SECONDS] [--out NAME]
+
+   LIST is of air, nano, codec, speech. Between two turns the machine is left to others for the pause.
 
    All programs of a measurement are loaded at once and take turns, run after run, so that whatever else the machine
    does meets all of them. Without --peers utter is measured alone. */
@@ -22,7 +24,7 @@ enum { MAX_PROGRAMS = 4, MAX_THREADS = 4, DECODE_STEPS = 32 };
 
 struct compare {
     const char *models, *worker, *peers, *script, *threads, *only, *out;
-    int runs;
+    int runs, pause_s;
     struct str table;  // Markdown
     json_t *rows;
     struct plot plots[2];
@@ -106,12 +108,14 @@ static status take_turns(struct compare *c, const struct row *r, struct program 
                          const char *command) {
     struct series series[MAX_PROGRAMS] = {0};
     say(r);
-    for (int run = -1; run < c->runs; run++)
+    for (int run = -1; run < c->runs; run++) {
         for (int i = 0; i < n; i++) {
             double values[4];
             TRY(program_ask(&programs[i], values, pick + 1, "%s", command));
             if (run >= 0) series_add(&series[i], values[pick]);
         }
+        if (c->pause_s > 0) sleep((unsigned)c->pause_s);
+    }
     add_row(c, r, series, programs, n);
     return UTTER_OK;
 }
@@ -263,15 +267,16 @@ static status start_official(struct compare *c, const char *name, int codes, int
     return program_start(name, argv, p);
 }
 
-static status memory_row(struct compare *c, int threads, struct program *p, int n) {
-    struct series series[MAX_PROGRAMS] = {0};
-    const struct row row = {"memory after that, resident", threads, MEGABYTES, 1};
+static status memory_rows(struct compare *c, int threads, struct program *p, int n) {
+    struct series resident[MAX_PROGRAMS] = {0}, own[MAX_PROGRAMS] = {0};
     for (int i = 0; i < n; i++) {
         double values[3];
         TRY(program_ask(&p[i], values, 3, "memory"));
-        series_add(&series[i], values[0]);
+        series_add(&resident[i], values[0]);
+        series_add(&own[i], values[2]);
     }
-    add_row(c, &row, series, p, n);
+    add_row(c, &(struct row){"memory after that, resident", threads, MEGABYTES, 1}, resident, p, n);
+    add_row(c, &(struct row){"of that, not mapped from files", threads, MEGABYTES, 1}, own, p, n);
     return UTTER_OK;
 }
 
@@ -297,8 +302,8 @@ static status speech_rows(struct compare *c, int threads, struct program *p, int
     TRY(take_turns(c, &(struct row){"sentence of 4 s, whole", threads, MILLISECONDS, 1}, p, n, 1,
                    "speak 0 " BENCH_SENTENCE));
     TRY(take_turns(c, &(struct row){"sentence of 4 s, streamed: first sound", threads, MILLISECONDS, 1}, p, n, 0,
-                   "speak 1 " BENCH_SENTENCE));
-    return memory_row(c, threads, p, n);
+                   "speak 2 " BENCH_SENTENCE));
+    return memory_rows(c, threads, p, n);
 }
 
 // From `open` on, in a process that is new each time, with the files in the page cache.
@@ -457,6 +462,7 @@ int main(int argc, char **argv) {
         {"threads", 0, OPTION_TEXT, &c.threads, "LIST", "", 0, 0},
         {"runs", 0, OPTION_INT, &c.runs, "N", "", 1, SERIES_MAX},
         {"only", 0, OPTION_TEXT, &c.only, "LIST", "", 0, 0},
+        {"pause", 0, OPTION_INT, &c.pause_s, "SECONDS", "", 0, 600},
         {"out", 0, OPTION_TEXT, &c.out, "NAME", "", 0, 0},
     };
     int n_rest = 0;

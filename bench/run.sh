@@ -1,11 +1,11 @@
 #!/bin/sh
 # Makes models of true shapes, measures utter and, where they are installed, its peers, and keeps the results under
 # bench/results, by date and processor.
-# usage: run.sh BUILD   with THREADS=1,2, RUNS=5 and ONLY=air,nano,codec,speech as they are wanted
+# usage: run.sh BUILD   with THREADS=1,2, RUNS=5, ONLY=air,nano,codec,speech and PAUSE=1 as they are wanted
 set -e
 build=$1 models=$1/bench-models python=$1/bench-peers/bin/python here=$(dirname "$0")
 "$build/bench/make_models" "$models"
-set -- --models "$models" --worker "$build/bench/bench_worker" --runs "${RUNS:-5}" ${ONLY:+--only "$ONLY"}
+set -- --models "$models" --worker "$build/bench/bench_worker" --runs "${RUNS:-5}" ${ONLY:+--only "$ONLY"} ${PAUSE:+--pause "$PAUSE"}
 if [ -x "$python" ]; then
     if [ ! -f "$models/neucodec.onnx" ]; then
         echo "bench: exporting the codec to ONNX" >&2

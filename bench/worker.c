@@ -8,7 +8,8 @@
        prefill TOKENS                seconds
        decode STREAMS DEPTH STEPS    seconds; at DEPTH or up to 512 tokens deeper
        codec FRAMES PIECES           seconds
-       speak STREAMING TEXT          seconds to the first sample, to the last, seconds of sound, codes written
+       speak HOW TEXT                seconds to the first sample, to the last, seconds of sound, codes written;
+                                     HOW: 0 whole, 1 streamed, 2 streamed and no further than the first sound
        memory                        bytes resident, the most ever, and of the first what is no file's
 
    The peers (bench/peers/) answer to the same. */
@@ -45,11 +46,11 @@ static status open_parts(struct worker *w) {
     return rig_open(&w->options, &w->files, w->n_slots, &w->rig);
 }
 
-static status speak(struct worker *w, bool streaming, const char *text) {
+static status speak(struct worker *w, enum speaking how, const char *text) {
     double seconds;
     struct spoken spoken;
     TRY(open_speech(w, &seconds));
-    TRY(bench_speak(w->u, text, NULL, streaming, &spoken));
+    TRY(bench_speak(w->u, text, NULL, how, &spoken));
     printf("ok %.6f %.6f %.3f %lld\n", spoken.first_s, spoken.total_s, spoken.audio_s, (long long)spoken.n_codes);
     return UTTER_OK;
 }
@@ -57,7 +58,7 @@ static status speak(struct worker *w, bool streaming, const char *text) {
 static status answer(struct worker *w, const char *line) {
     int a, b, c, n = 0;
     double seconds = 0;
-    if (sscanf(line, "speak %d %n", &a, &n) == 1 && n > 0) return speak(w, a != 0, line + n);
+    if (sscanf(line, "speak %d %n", &a, &n) == 1 && n > 0 && a >= 0 && a <= SPEAK_FIRST) return speak(w, a, line + n);
     if (strcmp(line, "memory") == 0) {
         struct memory_use use;
         memory_use(&use);

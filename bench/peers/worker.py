@@ -129,13 +129,15 @@ class Official:
             self.tts.watermarker = None
         self.tts.max_context = self.codes  # from here on the limit of what is written
 
-    def speak(self, streaming, text):
+    def speak(self, how, text):
         since = time.perf_counter()
         first, samples = 0.0, 0
-        if streaming:
+        if how:
             for piece in self.tts.infer_stream(text, self.voice["codes"], self.voice["text"]):
                 first = first or time.perf_counter() - since
                 samples += len(piece)
+                if how == 2:
+                    break
         else:
             samples = len(self.tts.infer(text, self.voice["codes"], self.voice["text"]))
             first = time.perf_counter() - since
@@ -159,8 +161,8 @@ def main():
             elif command == "memory":
                 answer(*memory())
             elif command == "speak":
-                streaming, _, text = rest.partition(" ")
-                answer(*worker.speak(int(streaming), text))
+                how, _, text = rest.partition(" ")
+                answer(*worker.speak(int(how), text))
             else:
                 answer(getattr(worker, command)(*map(int, rest.split())))
         except Exception as e:

@@ -139,11 +139,11 @@ static status sentence_rows(struct bench *b, utter *u) {
     bench_progress(b, "sentence");
     for (int i = -1; i < (b->quick ? 1 : 3); i++) {
         TRY(stopped());
-        TRY(bench_speak(u, b->text, b->voice, false, &spoken));
+        TRY(bench_speak(u, b->text, b->voice, SPEAK_WHOLE, &spoken));
         if (i >= 0) series_add(&whole, spoken.total_s);
         if (i >= 0) series_add(&factor, spoken.audio_s / spoken.total_s);
         TRY(stopped());
-        TRY(bench_speak(u, b->text, b->voice, true, &spoken));
+        TRY(bench_speak(u, b->text, b->voice, SPEAK_STREAM, &spoken));
         if (i >= 0) series_add(&first, spoken.first_s);
         if (i >= 0) series_add(&streamed, spoken.total_s);
     }

@@ -145,28 +145,28 @@ status rig_codec(struct rig *r, int n_frames, int n_pieces, double *seconds) {
 
 /* ---- all of it ---- */
 
-static status read_all(utter_stream *s, int64_t since, struct spoken *out, int64_t *n_samples) {
+static status read_all(utter_stream *s, int64_t since, enum speaking how, struct spoken *out, int64_t *n_samples) {
     float samples[4096];
     for (size_t n;;) {
         TRY(utter_read(s, samples, sizeof samples / sizeof *samples, &n));
-        if (n == 0) return UTTER_OK;
+        if (n == 0 || (how == SPEAK_FIRST && *n_samples > 0)) return UTTER_OK;
         if (*n_samples == 0) out->first_s = seconds_since(since);
         *n_samples += (int64_t)n;
     }
 }
 
-status bench_speak(utter *u, const char *text, const char *voice, bool streaming, struct spoken *out) {
+status bench_speak(utter *u, const char *text, const char *voice, enum speaking how, struct spoken *out) {
     *out = (struct spoken){0};
     utter_request request = utter_request_default();
     request.text = text;
     request.voice = voice;
-    request.streaming = streaming;
+    request.streaming = how != SPEAK_WHOLE;
     request.retries = 0;  // a model of random weights never ends: what it says until the limit is taken
     utter_stream *s;
     int64_t n_samples = 0;
     const int64_t since = clock_ns();
     TRY(utter_speak(u, &request, &s));
-    status result = read_all(s, since, out, &n_samples);
+    status result = read_all(s, since, how, out, &n_samples);
     out->total_s = seconds_since(since);
     utter_report report;
     utter_stream_report(s, &report);

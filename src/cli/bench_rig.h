@@ -57,8 +57,14 @@ struct spoken {
     bool unended;  // the model did not end by itself; what it had said until the limit was taken
 };
 
+enum speaking {
+    SPEAK_WHOLE,   // a sentence at a time
+    SPEAK_STREAM,  // in pieces
+    SPEAK_FIRST,   // in pieces, and no further than the first of them
+};
+
 /* A text with the engine's first voice, or the one called `voice`. */
-status bench_speak(utter *u, const char *text, const char *voice, bool streaming, struct spoken *out);
+status bench_speak(utter *u, const char *text, const char *voice, enum speaking how, struct spoken *out);
 
 /* Of this process, in bytes. */
 struct memory_use {
