@@ -107,6 +107,36 @@ static void test_two_threads_at_once_give_what_each_gives_alone(void **state) {
     }
 }
 
+static void test_more_streams_than_places_give_what_each_gives_alone(void **state) {
+    (void)state;
+    enum { N = 9 };
+    utter *roomy = engine;
+    utter_options options = utter_options_default();
+    options.model = "built-in";
+    options.n_streams = 2;
+    assert_ok(utter_open(&options, &engine));
+    struct speech alone[3] = {
+        {.text = "Good morning. It is late.\n\nShe put the red cup on the table.", .block = 700, .streaming = true},
+        {.text = "The old man walked slowly.\n\nGood morning.", .block = 5000},
+        {.text = "We went to the beach early in the morning.", .voice = "sam", .block = 333, .streaming = true},
+    };
+    struct speech together[N];
+    for (int i = 0; i < N; i++) together[i] = alone[i % 3];
+    for (int i = 0; i < 3; i++) speak(&alone[i]);
+    pthread_t threads[N];
+    for (int i = 0; i < N; i++) assert_int_equal(pthread_create(&threads[i], NULL, speak, &together[i]), 0);
+    for (int i = 0; i < N; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(together[i].result, UTTER_OK);
+        assert_int_equal(together[i].n, alone[i % 3].n);
+        assert_memory_equal(together[i].pcm, alone[i % 3].pcm, together[i].n * sizeof(float));
+        free(together[i].pcm);
+    }
+    for (int i = 0; i < 3; i++) free(alone[i].pcm);
+    utter_close(engine);
+    engine = roomy;
+}
+
 static void test_cancel_and_close_early(void **state) {
     (void)state;
     utter_request request = utter_request_default();
@@ -365,6 +395,7 @@ int main(void) {
         cmocka_unit_test(test_speech_comes_out),
         cmocka_unit_test(test_block_size_does_not_matter),
         cmocka_unit_test(test_two_threads_at_once_give_what_each_gives_alone),
+        cmocka_unit_test(test_more_streams_than_places_give_what_each_gives_alone),
         cmocka_unit_test(test_cancel_and_close_early),
         cmocka_unit_test(test_voices),
         cmocka_unit_test(test_voices_are_reloaded_under_running_streams),

@@ -394,6 +394,89 @@ static void test_a_lost_gpu_costs_no_sound(void **state) {
     engine->runners.choice = (struct device_choice){.cpu = true};
 }
 
+struct listener {
+    pthread_t thread;
+    status result;
+    utter_report report;
+    int64_t n;
+};
+
+static void *listen(void *listener) {
+    struct listener *l = listener;
+    utter_request request = utter_request_default();
+    request.text = "The old man walked slowly down the quiet street.\n\nShe put the red cup on the kitchen table.";
+    request.streaming = true;
+    l->result = speak(&request, &l->report, &l->n);
+    return NULL;
+}
+
+static void test_a_lost_gpu_costs_no_one_any_sound(void **state) {
+    (void)state;
+    enum { N = 5 };
+    for (int calls = 0; calls < 60; calls += 4) {
+        follow(NULL, 0);
+        plug_in_a_gpu(calls);
+        struct listener l[N] = {0};
+        for (int i = 0; i < N; i++) assert_int_equal(pthread_create(&l[i].thread, NULL, listen, &l[i]), 0);
+        for (int i = 0; i < N; i++) pthread_join(l[i].thread, NULL);
+        for (int i = 0; i < N; i++) {
+            assert_ok(l[i].result);
+            assert_int_equal(l[i].n, 2 * 100 * 480 + 12000);
+            assert_int_equal(l[i].report.n_codes, 200);
+        }
+        utter_state now;
+        assert_ok(utter_state_get(engine, &now));
+        assert_int_equal(now.n_active + now.n_waiting, 0);
+        struct runner *gpu = engine->runners.gpu;
+        if (!gpu) continue;
+        gpu->n_users = 1;
+        runners_lose(&engine->runners, gpu, "unplugged");
+        runners_leave(&engine->runners, gpu);
+    }
+    engine->runners.choice = (struct device_choice){.cpu = true};
+}
+
+static void test_who_stops_reading_stops_only_its_own_speech(void **state) {
+    (void)state;
+    follow(NULL, 0);
+    utter_request request = utter_request_default();
+    request.text = sentence;
+    request.streaming = true;
+    utter_stream *stopped;
+    float sample;
+    size_t n;
+    assert_ok(utter_speak(engine, &request, &stopped));
+    assert_ok(utter_read(stopped, &sample, 1, &n));
+    struct listener l[3] = {0};
+    for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&l[i].thread, NULL, listen, &l[i]), 0);
+    for (int i = 0; i < 3; i++) pthread_join(l[i].thread, NULL);
+    for (int i = 0; i < 3; i++) {
+        assert_ok(l[i].result);
+        assert_int_equal(l[i].n, 2 * 100 * 480 + 12000);
+    }
+    // its first portion, and one ahead
+    assert_int_equal(script->slots[0].n_made, 30 + 25);
+    utter_stream_close(stopped);
+}
+
+static void test_one_with_no_numbers_does_not_harm_the_others(void **state) {
+    (void)state;
+    const enum plan plans[] = {PLAN_LOGITS_NAN, PLAN_SPEECH, PLAN_LOGITS_NAN};
+    for (int round = 0; round < 10; round++) {
+        follow(plans, 3);
+        struct listener l[2] = {0};
+        for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&l[i].thread, NULL, listen, &l[i]), 0);
+        int n_retries = 0;
+        for (int i = 0; i < 2; i++) {
+            pthread_join(l[i].thread, NULL);
+            assert_ok(l[i].result);
+            assert_int_equal(l[i].n, 2 * 100 * 480 + 12000);
+            n_retries += l[i].report.n_retries;
+        }
+        assert_true(n_retries >= 1 && n_retries <= 2);  // a slot filled anew takes the next plan
+    }
+}
+
 static void test_a_gpu_that_was_asked_for_fails_aloud(void **state) {
     (void)state;
     follow(NULL, 0);
@@ -452,6 +535,9 @@ int main(void) {
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_cancel_ends_a_wait_for_a_slot),
         cmocka_unit_test(test_a_lost_gpu_costs_no_sound),
+        cmocka_unit_test(test_a_lost_gpu_costs_no_one_any_sound),
+        cmocka_unit_test(test_who_stops_reading_stops_only_its_own_speech),
+        cmocka_unit_test(test_one_with_no_numbers_does_not_harm_the_others),
         cmocka_unit_test(test_a_gpu_that_was_asked_for_fails_aloud),
         cmocka_unit_test(test_bad_requests),
     };
