@@ -32,6 +32,17 @@ static bool is_anonymous(const struct checkpoint *c) {
     return false;
 }
 
+// Weights that an exporter has made whole numbers of, a matrix with a scale: onnxruntime's quantiser calls them so.
+static bool is_quantized(const struct checkpoint *c) {
+    for (int64_t i = 0; i < checkpoint_n_tensors(c); i++) {
+        const struct tensor *t = checkpoint_at(c, i);
+        size_t len = strlen(t->name);
+        if ((t->type == TENSOR_I8 || t->type == TENSOR_U8) && len > 10 && strcmp(t->name + len - 10, "_quantized") == 0)
+            return true;
+    }
+    return false;
+}
+
 // Writes what has been planned, unless planning has failed with `s`.
 static status write_planned(const struct plan *p, struct gguf_writer *w, block_type type, status s) {
     if (s == UTTER_OK) {
@@ -56,7 +67,12 @@ static status convert(struct plan *p, const char *out, block_type type) {
                  "%s holds neither a NeuCodec (generator.backbone.embed.weight) nor a language model "
                  "(model.embed_tokens.weight)",
                  p->path);
-    if (s != UTTER_OK && is_anonymous(p->file))
+    if (s != UTTER_OK && is_quantized(p->file))
+        s = fail(UTTER_UNSUPPORTED,
+                 "%s is an ONNX model whose weights are quantised to 8 bits, which loses what a conversion needs; take "
+                 "the full one (utter models pull neucodec-onnx-decoder, or neucodec) and --type q8_0",
+                 p->path);
+    else if (s != UTTER_OK && is_anonymous(p->file))
         s = fail(UTTER_UNSUPPORTED,
                  "%s is an ONNX model whose exporter has left weights without their names, so that they cannot be told "
                  "apart; convert the PyTorch or safetensors file of the same model",

@@ -84,8 +84,21 @@ static void keep(char *out, size_t room, const char *value, size_t n) {
 }
 
 static void forget_answer(struct transfer *t) {
-    t->etag[0] = t->result->code[0] = 0;
+    t->etag[0] = t->result->code[0] = t->result->next[0] = 0;
     t->range_from = t->range_total = -1;
+}
+
+// <https://host/path?cursor=x>; rel="next"
+static void keep_next(struct download_result *r, const char *value, size_t n) {
+    char links[2048];
+    keep(links, sizeof links, value, n);
+    for (char *p = strchr(links, '<'); p; p = strchr(p, '<')) {
+        char *end = strchr(++p, '>'), *rest = end ? strchr(end, '<') : NULL;
+        if (!end) return;
+        char *rel = strstr(end, "rel=\"next\"");
+        if (rel && (!rest || rel < rest)) keep(r->next, sizeof r->next, p, (size_t)(end - p));
+        p = end;
+    }
 }
 
 static size_t on_header(char *line, size_t size, size_t count, void *user) {
@@ -106,6 +119,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *user) {
     if ((value = header(line, len, "X-Linked-ETag", &n)) && !t->redirected)
         keep(t->linked_etag, sizeof t->linked_etag, value, n);
     if (header(line, len, "Location", &n)) t->sent_on = true;
+    if ((value = header(line, len, "Link", &n))) keep_next(t->result, value, n);
     if ((value = header(line, len, "Content-Range", &n))) {
         char range[96];
         keep(range, sizeof range, value, n);

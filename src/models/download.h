@@ -43,6 +43,7 @@ struct download {
 struct download_result {
     long http;           // last HTTP status; 0: none came
     char code[64];       // X-Error-Code, as Hugging Face explains its refusals
+    char next[1024];     // where its Link header says that the listing goes on; "": nowhere
     char sha256[65];     // of what was written
     int64_t n_bytes;     // in the file
     int64_t n_received;  // over the network, so less than n_bytes after a resume

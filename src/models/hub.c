@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "models/registry.h"
 
-enum { MAX_LISTING = 4 << 20, MAX_FILES = 1000, MAX_TOKEN = 512 };
+enum { MAX_LISTING = 4 << 20, MAX_FILES = 50000, MAX_PAGES = 100, MAX_TOKEN = 512 };
 
 // ---- the environment ----
 
@@ -166,30 +166,32 @@ static status read_file(const char *repository, const json_t *o, struct hub_file
     return out->path ? UTTER_OK : fail_memory(strlen(path), "a file name");
 }
 
-static status read_listing(const char *repository, const json_t *list, struct hub_listing *out) {
+// Appends the files of a page.
+static status read_page(const char *repository, const json_t *list, struct hub_listing *out) {
     size_t n = json_array_size(list);
     if (!json_is_array(list)) return bad_listing(repository, "it is no list");
-    if (n >= MAX_FILES) return bad_listing(repository, "it has 1000 files or more");  // and would go on on another page
-    out->files = calloc(n + 1, sizeof *out->files);
-    if (!out->files) return fail_memory(n * sizeof *out->files, "a listing");
+    if (n + (size_t)out->n > MAX_FILES) return bad_listing(repository, "it has more than 50,000 files");
+    struct hub_file *files = realloc(out->files, ((size_t)out->n + n + 1) * sizeof *files);
+    if (!files) return fail_memory(n * sizeof *files, "a listing");
+    out->files = files;
+    memset(&files[out->n], 0, (n + 1) * sizeof *files);
     for (size_t i = 0; i < n; i++) {
         const json_t *o = json_array_get(list, i);
         const char *type = json_string_value(json_object_get(o, "type"));
         if (!type) return bad_listing(repository, "an entry has no type");
-        if (strcmp(type, "file") == 0) TRY(read_file(repository, o, &out->files[out->n++]));
+        if (strcmp(type, "file") == 0) {
+            TRY(read_file(repository, o, &out->files[out->n]));
+            out->n++;
+        }
     }
     return UTTER_OK;
 }
 
-status hub_list(const struct hub *h, const char *repository, const char *revision, const struct download_events *events,
-                struct hub_listing *out) {
-    *out = (struct hub_listing){0};
-    TRY(check_online(h, repository));
-    struct str url = {0}, text = {0};
-    str_printf(&url, "%s/api/models/%s/tree/", h->endpoint, repository);
-    append_escaped(&url, revision, false);
-    str_puts(&url, "?recursive=true");
-    struct download d = {.url = str_text(&url),
+// *next: the address of the page behind it, "" behind the last.
+static status list_page(const struct hub *h, const char *repository, const char *url,
+                        const struct download_events *events, struct hub_listing *out, char next[1024]) {
+    struct str text = {0};
+    struct download d = {.url = url,
                          .token = h->token,
                          .what = repository,
                          .n_bytes = -1,
@@ -197,17 +199,41 @@ status hub_list(const struct hub *h, const char *repository, const char *revisio
                          .limits = h->limits,
                          .events = events};
     struct download_result result = {0};
-    status s = str_status(&url);
-    if (s == UTTER_OK) {
-        s = download_text(&d, &text, &result);
-        if (s == UTTER_IO) s = explain(h, repository, repository, &result, s);
-    }
     json_error_t error;
+    status s = download_text(&d, &text, &result);
+    if (s == UTTER_IO) s = explain(h, repository, repository, &result, s);
     json_t *list = s == UTTER_OK ? json_loadb(str_text(&text), text.len, JSON_REJECT_DUPLICATES, &error) : NULL;
     if (s == UTTER_OK && !list) s = bad_listing(repository, error.text);
-    if (s == UTTER_OK) s = read_listing(repository, list, out);
+    if (s == UTTER_OK) s = read_page(repository, list, out);
+    memcpy(next, result.next, sizeof result.next);
     json_decref(list);
     str_free(&text);
+    return s;
+}
+
+status hub_list(const struct hub *h, const char *repository, const char *revision, const struct download_events *events,
+                struct hub_listing *out) {
+    *out = (struct hub_listing){0};
+    TRY(check_online(h, repository));
+    struct str url = {0};
+    char next[1024] = "";
+    str_printf(&url, "%s/api/models/%s/tree/", h->endpoint, repository);
+    append_escaped(&url, revision, false);
+    str_puts(&url, "?recursive=true");
+    status s = str_status(&url);
+    if (s == UTTER_OK) s = list_page(h, repository, url.data, events, out, next);
+    // The token goes along, so the next page must be at the same place.
+    size_t len = strlen(h->endpoint);
+    for (int i = 1; s == UTTER_OK && next[0]; i++) {
+        char page[1024];
+        memcpy(page, next, sizeof page);
+        if (strncmp(page, h->endpoint, len) != 0 || page[len] != '/')
+            s = bad_listing(repository, "its next page is somewhere else");
+        else if (i >= MAX_PAGES)
+            s = bad_listing(repository, "its pages do not end");
+        else
+            s = list_page(h, repository, page, events, out, next);
+    }
     str_free(&url);
     if (s != UTTER_OK) hub_listing_free(out);
     return s;

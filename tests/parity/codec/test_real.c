@@ -4,7 +4,10 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "fixtures/codec_rule.h"
@@ -35,6 +38,24 @@ static int remove_all(void **state) {
     npy_free(&last_norm);
     fixture_cleanup();
     return 0;
+}
+
+/* Conversion reads the checkpoint where it lies and writes row by row: memory stays about the file's size, which is
+   mapped. The time is shown, not judged. */
+static void conversion_takes_little_memory(void **state) {
+    (void)state;
+    struct stat info;
+    struct rusage usage;
+    assert_int_equal(stat(source, &info), 0);
+    int64_t start = clock_ns();
+    assert_ok(convert_model(source, path, BLOCK_F16));
+    double seconds = (double)(clock_ns() - start) * 1e-9;
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    double memory = (double)usage.ru_maxrss * 1024;
+    printf("%.0f MB converted to F16 in %.1f s with %.0f MB of memory at most\n", (double)info.st_size / 1e6, seconds,
+           memory / 1e6);
+    if (!getenv("UTTER_SANITIZED")) assert_true(memory <= 1.5 * (double)info.st_size);
+    remove(path);
 }
 
 static void compare_norm(void *user, const char *stage, int index, const float *rows, int64_t n_rows, int64_t n_cols) {
@@ -96,6 +117,7 @@ static void q8_0_is_near(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(conversion_takes_little_memory),
         cmocka_unit_test(f32_equals_the_official_decoder_with_every_kernel_set),
         cmocka_unit_test(f16_is_near),
         cmocka_unit_test(q8_0_is_near),

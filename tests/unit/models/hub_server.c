@@ -97,6 +97,7 @@ static struct MHD_Response *answer(struct hub_server *s, struct hub_route *r, co
         MHD_add_response_header(a, "Location", r->location);
     } else
         a = answer_body(s, r, fault, q, http);
+    if (r->link[0]) MHD_add_response_header(a, "Link", r->link);
     if (r->linked_etag[0]) MHD_add_response_header(a, "X-Linked-ETag", r->linked_etag);
     if (fault == FAULT_HEADERS) {
         char value[4001];

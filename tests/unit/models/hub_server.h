@@ -24,6 +24,7 @@ struct hub_route {
     size_t n;
     char etag[100];         // with its quotes; "": none
     char linked_etag[100];  // X-Linked-ETag
+    char link[300];         // Link
     char location[300];     // not "": answers 302
     enum hub_fault fault;
     int times;  // the fault is in the first so many answers; 0: in all

@@ -237,6 +237,9 @@ static void test_formats(void **state) {
     refused(in, UTTER_UNSUPPORTED, "whose exporter has left weights without their names");
     write_onnx(ONNX_EXTERNAL);
     refused(in, UTTER_UNSUPPORTED, "keeps its weights in another file");
+    char quantised[FIXTURE_PATH];
+    assert_ok(fixture_stored("../fuzz/corpus/onnx/quantized.onnx", quantised));
+    refused(quantised, UTTER_UNSUPPORTED, "utter models pull neucodec-onnx-decoder");
 }
 
 // A storage that was damaged after it was written is seen before it is used, and nothing is left behind.

@@ -178,22 +178,47 @@ static void test_bad_listings(void **state) {
     }
 }
 
+// Pages of a long listing, as the hub's Link header chains them.
 static void test_long_listings(void **state) {
     struct world *w = *state;
-    struct str text = {0};
+    enum { PAGES = 3, FILES = 1000 };
+    struct str pages[PAGES] = {0};
     struct hub_listing l;
-    str_putc(&text, '[');
-    for (int i = 0; i < 1000; i++)
-        str_printf(&text, "%s{\"type\":\"file\",\"path\":\"f%d\",\"size\":1}", i ? "," : "", i);
-    str_putc(&text, ']');
-    answer(w, LISTING, str_text(&text));
-    assert_int_equal(hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, &l), UTTER_FORMAT);
-    assert_non_null(strstr(fail_message(), "1000"));
+    char path[PAGES][100];
+    for (int p = 0; p < PAGES; p++) {
+        str_putc(&pages[p], '[');
+        for (int i = 0; i < FILES; i++)
+            str_printf(&pages[p], "%s{\"type\":\"file\",\"path\":\"f%d\",\"size\":1}", i ? "," : "", p * FILES + i);
+        str_putc(&pages[p], ']');
+        snprintf(path[p], sizeof path[p], p ? LISTING "/page%d" : LISTING, p);
+        answer(w, path[p], str_text(&pages[p]));
+    }
+    for (int p = 0; p + 1 < PAGES; p++)
+        snprintf(hub_server_at(w->server, path[p])->link, 300, "<%s%s?cursor=x>; rel=\"next\"",
+                 hub_server_url(w->server), path[p + 1]);
+    assert_ok(hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, &l));
+    assert_int_equal(l.n, PAGES * FILES);
+    assert_string_equal(l.files[2999].path, "f2999");
+    hub_listing_free(&l);
+
     struct hub_route *r = hub_server_at(w->server, LISTING);
+    // Pages that never end, and one at another place, which must not get the token.
+    snprintf(hub_server_at(w->server, path[1])->link, 300, "<%s%s>; rel=\"next\"", hub_server_url(w->server), path[1]);
+    assert_int_equal(hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, &l), UTTER_FORMAT);
+    int before = hub_server_n_requests(w->server);
+    strcpy(r->link, "<http://127.0.0.1:1/else>; rel=\"next\"");
+    assert_int_equal(hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, &l), UTTER_FORMAT);
+    assert_non_null(strstr(fail_message(), "somewhere else"));
+    assert_int_equal(hub_server_n_requests(w->server), before + 1);
+    // Other links are no next page.
+    strcpy(r->link, "<http://127.0.0.1:1/first>; rel=\"first\"");
+    assert_ok(hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, &l));
+    assert_int_equal(l.n, FILES);
+    hub_listing_free(&l);
     r->fault = FAULT_LENGTH;
     r->length = INT64_C(1) << 40;
     assert_int_equal(hub_list(&w->hub, "neuphonic/neutts-air", "main", NULL, &l), UTTER_LIMIT);
-    str_free(&text);
+    for (int p = 0; p < PAGES; p++) str_free(&pages[p]);
 }
 
 // ---- files and refusals ----
