@@ -19,7 +19,7 @@ struct job {
 };
 
 static bool is_matrix(const struct gguf_tensor *t) {
-    return t->n_dims >= 2 && t->dims[1] > 1 && !strstr(t->name, "norm") && strstr(t->name, ".weight");
+    return t->n_dims >= 2 && (t->dims[1] > 1 || t->dims[2] > 1) && !strstr(t->name, "norm") && strstr(t->name, ".weight");
 }
 
 static block_type type_of(const struct job *j, const struct gguf_tensor *t) {

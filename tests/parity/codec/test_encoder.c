@@ -11,6 +11,7 @@
 #include "fixtures/encoder_rule.h"
 #include "fixtures/folder.h"
 #include "models/convert.h"
+#include "models/requantize.h"
 #include "encoder_rig.h"
 #include "rig.h"
 
@@ -182,6 +183,37 @@ static void smaller_weights_stay_near(void **state) {
     }
 }
 
+static void assert_same_files(const char *a, const char *b) {
+    struct file_map x, y;
+    assert_ok(file_map_open(a, &x));
+    assert_ok(file_map_open(b, &y));
+    assert_int_equal(x.size, y.size);
+    assert_memory_equal(x.data, y.data, x.size);
+    file_map_close(&x);
+    file_map_close(&y);
+}
+
+/* "utter models quantize" makes of an encoder or a codec what converting it to the type would have made. */
+static void quantized_is_as_converted(void **state) {
+    (void)state;
+    char from[FIXTURE_PATH], made[FIXTURE_PATH], wanted[FIXTURE_PATH];
+    assert_ok(fixture_path("from.gguf", from));
+    assert_ok(fixture_path("made.gguf", made));
+    assert_ok(fixture_path("wanted.gguf", wanted));
+    assert_ok(requantize(small_f32, made, BLOCK_Q8_0, NULL, NULL));
+    assert_same_files(made, small_q8_0);
+    assert_ok(requantize(small_f32, made, BLOCK_F16, NULL, NULL));
+    assert_same_files(made, small_f16);
+    assert_ok(fixture_distill(false, BLOCK_F32, from));
+    assert_ok(fixture_distill(false, BLOCK_F16, wanted));
+    assert_ok(requantize(from, made, BLOCK_F16, NULL, NULL));
+    assert_same_files(made, wanted);
+    assert_ok(fixture_codec(false, BLOCK_F32, from));
+    assert_ok(fixture_codec(false, BLOCK_Q4_0, wanted));
+    assert_ok(requantize(from, made, BLOCK_Q4_0, NULL, NULL));
+    assert_same_files(made, wanted);
+}
+
 /* ---- behaviour ---- */
 
 static void results_do_not_depend_on_threads(void **state) {
@@ -317,6 +349,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_the_official_encoder_with_every_kernel_set),
         cmocka_unit_test(smaller_weights_stay_near),
+        cmocka_unit_test(quantized_is_as_converted),
         cmocka_unit_test(results_do_not_depend_on_threads),
         cmocka_unit_test(refuses_what_cannot_be_encoded),
         cmocka_unit_test(refuses_other_files),
