@@ -91,6 +91,7 @@ static sf_count_t io_read(void *data, sf_count_t n, void *user) {
     return 0;  // what has been written is gone
 }
 
+// A write that failed is remembered (e->failed) and not told: libsndfile would write a header again, and lose memory.
 static sf_count_t io_write(const void *data, sf_count_t n, void *user) {
     struct audio_encoder *e = user;
     struct sndfile_state *state = e->state;
@@ -100,7 +101,7 @@ static sf_count_t io_write(const void *data, sf_count_t n, void *user) {
         uint64_t room = HEAD - state->at;
         memcpy(e->head + state->at, data, (uint64_t)n < room ? (size_t)n : (size_t)room);
     }
-    if (!back && encode_write(e, data, (size_t)n) != UTTER_OK) return 0;
+    if (!back) encode_write(e, data, (size_t)n);
     state->at += (uint64_t)n;
     return n;
 }
