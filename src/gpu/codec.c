@@ -7,28 +7,30 @@
 
 static int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* The kernel that keeps the card's multiprocessors busy, and how often the product is split for that (when what comes
-   out is to be parts). */
-static enum gpu_kernel suitable(const struct gpu *g, const struct codec_matmul_args *args, int *n_splits,
-                                int64_t *grid_x, int64_t *grid_y) {
-    *n_splits = 1;
-    *grid_x = div_up(args->n_channels, CODEC_TILE);
-    *grid_y = div_up(args->n_rows, CODEC_TILE);
-    if (args->n_rows > CODEC_STRIP_ROWS && *grid_x * *grid_y >= g->info.multiprocessors)
-        return KERNEL_codec_matmul_tile;
-    *grid_x = div_up(args->n_channels, CODEC_STRIP_CHANNELS);
-    *grid_y = div_up(args->n_rows, CODEC_STRIP_ROWS);
+/* How a product is spread over the card. */
+struct spread {
+    enum gpu_kernel kernel;
+    int64_t grid_x, grid_y;
+    int n_splits, shared_bytes;
+};
+
+/* So that all multiprocessors have work: by the largest blocks that are enough of them, else by small ones, the product
+   split when what comes out is to be parts. */
+static struct spread spread_of(const struct gpu *g, const struct codec_matmul_args *args) {
+    int64_t wanted = codec_blocks_wanted(g), across = div_up(args->n_channels, CODEC_TILE);
+    int64_t down = div_up(args->n_rows, CODEC_TILE);
+    if (g->codec->tiles && args->n_rows > CODEC_STRIP_ROWS && across * down >= wanted)
+        return (struct spread){KERNEL_codec_matmul_tile, across, down, 1, CODEC_TILE_BYTES};
+    across = div_up(args->n_channels, CODEC_STRIP_CHANNELS);
+    down = div_up(args->n_rows, CODEC_STRIP_ROWS);
+    int64_t n = 1;
     if (args->parts) {
-        int64_t n = codec_blocks_wanted(g) / (*grid_x * *grid_y);
-        int64_t steps = args->depth / CODEC_DEPTH * args->n_products / 4;  // of a block, at least 4
+        int64_t steps = args->depth / CODEC_DEPTH * args->n_products / 2;  // of a block, at least 2
+        n = wanted / (across * down);
         if (n > steps) n = steps;
-        *n_splits = n < 1 ? 1 : (int)n;
-        *grid_x *= *n_splits;
-        return KERNEL_codec_matmul_strip;
+        if (n < 1) n = 1;
     }
-    if (*grid_x * *grid_y >= g->info.multiprocessors) return KERNEL_codec_matmul_strip;
-    *grid_x = div_up(args->n_channels, CODEC_NARROW_CHANNELS);
-    return KERNEL_codec_matmul_narrow;
+    return (struct spread){KERNEL_codec_matmul_strip, across * n, down, (int)n, CODEC_STRIP_BYTES};
 }
 
 static struct codec_matmul_args product_of(const struct gpu *g, const struct half_matrix *m,
@@ -42,8 +44,13 @@ static struct codec_matmul_args product_of(const struct gpu *g, const struct hal
                                       .n_rows = g->codec->launching->n_rows,
                                       .n_channels = m->n_channels,
                                       .depth = m->depth,
-                                      .n_products = m->low ? 3 : 1,
-                                      .n_splits = 1};
+                                      .n_products = m->low ? 3 : 1};
+}
+
+static status launch_product(struct gpu *g, struct codec_matmul_args *args) {
+    struct spread s = spread_of(g, args);
+    args->n_splits = s.n_splits;
+    return gpu_launch_shared(g, s.kernel, s.grid_x, s.grid_y, args, s.shared_bytes);
 }
 
 /* y = activation(m x) */
@@ -54,9 +61,7 @@ static status multiply(struct gpu *g, const struct half_matrix *m, const struct 
     args.y_low = y->low;
     args.y_stride = y->stride;
     args.activation = activation;
-    int64_t grid_x, grid_y;
-    enum gpu_kernel kernel = suitable(g, &args, &args.n_splits, &grid_x, &grid_y);
-    return gpu_launch(g, kernel, grid_x, grid_y, &args);
+    return launch_product(g, &args);
 }
 
 /* m x + bias (accumulate: + `kept`) as parts that the next kernel sums up into `kept`; both may be NULL. A convolution
@@ -69,9 +74,8 @@ static status multiply_parts(struct gpu *g, const struct half_matrix *m, const s
     args.x -= before;
     if (args.x_low) args.x_low -= before;
     args.parts = d->parts;
-    args.y_stride = codec_padded(m->n_channels, 2);
-    int64_t grid_x, grid_y;
-    enum gpu_kernel kernel = suitable(g, &args, &args.n_splits, &grid_x, &grid_y);
+    args.y_stride = codec_padded(m->n_channels, 4);
+    TRY(launch_product(g, &args));
     *sum = (struct codec_sum){.parts = d->parts,
                               .bias = bias,
                               .x = kept,
@@ -80,7 +84,7 @@ static status multiply_parts(struct gpu *g, const struct half_matrix *m, const s
                               .n_parts = args.n_splits,
                               .width = m->n_channels,
                               .accumulate = accumulate};
-    return gpu_launch(g, kernel, grid_x, grid_y, &args);
+    return UTTER_OK;
 }
 
 /* ---- a pass ---- */
@@ -102,9 +106,15 @@ static struct plan plan_at(int32_t *plan, const struct codec_part *p) {
     return out;
 }
 
+/* What the next products read, in a pass so small that they wait for memory. */
+static struct codec_ahead ahead(const struct gpu_codec *d, const struct half_matrix *m) {
+    if (!m || d->launching->n_rows > 2 * CODEC_STRIP_ROWS) return (struct codec_ahead){0};
+    return (struct codec_ahead){m->high, (i64)m->n_channels * m->depth * (i64)sizeof(u16)};
+}
+
 /* silu(groupnorm(sum)), or a row's norm, to what matrices take. */
 static status norm(struct gpu *g, const struct plan *plan, const struct codec_sum *sum, const float *weight,
-                   const float *bias, bool of_groups) {
+                   const float *bias, bool of_groups, const struct half_matrix *next) {
     struct gpu_codec *d = g->codec;
     struct codec_norm_args args = {.sum = *sum,
                                    .weight = weight,
@@ -113,24 +123,28 @@ static status norm(struct gpu *g, const struct plan *plan, const struct codec_su
                                    .pieces = plan->pieces,
                                    .y = d->in.high,
                                    .y_low = d->in.low,
+                                   .ahead = ahead(d, next),
                                    .y_stride = d->in.stride,
+                                   .n_rows = d->launching->n_rows,
                                    .n_groups = d->config.n_groups,
                                    .eps = CODEC_NORM_EPS};
     if (of_groups) return gpu_launch(g, KERNEL_codec_group_norm, d->config.n_groups, d->launching->n_pieces, &args);
-    return gpu_launch(g, KERNEL_codec_norm, d->launching->n_rows, 1, &args);
+    bool many = args.n_rows >= 1024 && sum->width <= CODEC_NORM_WIDTH && sum->width % 4 == 0;
+    if (many) return gpu_launch(g, KERNEL_codec_norm_rows, div_up(args.n_rows, 8), 1, &args);
+    return gpu_launch(g, KERNEL_codec_norm, args.n_rows, 1, &args);
 }
 
 /* sum: in, what the block is of; out, what it makes. */
 static status resnet(struct gpu *g, const struct plan *plan, const struct gpu_resnet *r, struct codec_sum *sum) {
     struct gpu_codec *d = g->codec;
     int taps = d->config.resnet_kernel;
-    TRY(norm(g, plan, sum, r->norm1, r->norm1_bias, true));
+    TRY(norm(g, plan, sum, r->norm1, r->norm1_bias, true, &r->conv1));
     TRY(multiply_parts(g, &r->conv1, &d->in, taps, r->conv1_bias, d->y, false, sum));
-    TRY(norm(g, plan, sum, r->norm2, r->norm2_bias, true));
+    TRY(norm(g, plan, sum, r->norm2, r->norm2_bias, true, &r->conv2));
     return multiply_parts(g, &r->conv2, &d->in, taps, r->conv2_bias, d->x, true, sum);
 }
 
-static status attention(struct gpu *g, const struct plan *plan) {
+static status attention(struct gpu *g, const struct plan *plan, const struct gpu_codec_block *b) {
     struct gpu_codec *d = g->codec;
     int head_dim = d->config.n_embd / d->config.n_heads;
     struct codec_attention_args args = {.qkv = d->qkv.high,
@@ -138,6 +152,7 @@ static status attention(struct gpu *g, const struct plan *plan) {
                                         .out = d->att.high,
                                         .out_low = d->att.low,
                                         .tiles = plan->tiles,
+                                        .ahead = {ahead(d, &b->c_proj), ahead(d, &b->fc1)},
                                         .qkv_stride = d->qkv.stride,
                                         .out_stride = d->att.stride,
                                         .n_heads = d->config.n_heads,
@@ -152,11 +167,11 @@ static status attention(struct gpu *g, const struct plan *plan) {
 static status transformer(struct gpu *g, const struct plan *plan, const struct gpu_codec_block *b,
                           struct codec_sum *sum) {
     struct gpu_codec *d = g->codec;
-    TRY(norm(g, plan, sum, b->att_norm, NULL, false));
+    TRY(norm(g, plan, sum, b->att_norm, NULL, false, &b->c_attn));
     TRY(multiply(g, &b->c_attn, &d->in, ACTIVATION_NONE, &d->qkv));
-    TRY(attention(g, plan));
+    TRY(attention(g, plan, b));
     TRY(multiply_parts(g, &b->c_proj, &d->att, 1, NULL, d->x, true, sum));
-    TRY(norm(g, plan, sum, b->ffn_norm, NULL, false));
+    TRY(norm(g, plan, sum, b->ffn_norm, NULL, false, &b->fc2));
     TRY(multiply(g, &b->fc1, &d->in, ACTIVATION_SILU, &d->ffn));
     return multiply_parts(g, &b->fc2, &d->ffn, 1, NULL, d->x, true, sum);
 }
@@ -182,9 +197,10 @@ static status launch_pass(struct gpu *g) {
     for (int i = 0; i < CODEC_RESNETS / 2; i++) TRY(resnet(g, &plan, &d->resnets[i], &sum));
     for (int i = 0; i < k->n_blocks; i++) TRY(transformer(g, &plan, &d->blocks[i], &sum));
     for (int i = CODEC_RESNETS / 2; i < CODEC_RESNETS; i++) TRY(resnet(g, &plan, &d->resnets[i], &sum));
-    TRY(norm(g, &plan, &sum, d->final_norm, d->final_norm_bias, false));
+    TRY(norm(g, &plan, &sum, d->final_norm, d->final_norm_bias, false, &d->inverse));
     TRY(multiply_parts(g, &d->head, &d->in, 1, d->head_bias, NULL, false, &sum));
     struct codec_spectrum_args spectrum = {.sum = sum,
+                                           .piece_of_row = plan.piece_of_row,
                                            .y = d->spectra.high,
                                            .y_low = d->spectra.low,
                                            .y_stride = d->spectra.stride,
@@ -267,7 +283,7 @@ static status part_job(void *context) {
             d->in_flight = true;
             size_t n_bytes = plan_at(h->plan, p).n_numbers * sizeof(int32_t);
             TRY(gpu_upload(g, (device_address)(uintptr_t)d->plan, h->plan, n_bytes));
-            TRY(launch_pass(g));
+            TRY(codec_launch_as_one(g, launch_pass));
         }
         TRY(gpu_download(g, h->pcm, (device_address)(uintptr_t)(d->pcm + p->first_sample),
                          p->n_samples * sizeof(float)));

@@ -45,7 +45,17 @@ struct codec_half {
     cuda_event done;
 };
 
+/* A shape of passes, and what was recorded of it. */
+struct codec_graph {
+    int n_rows, n_pieces, n_tiles;
+    int n_seen;
+    int64_t last_use;
+    cuda_graph_exec exec;  // NULL until it is seen again
+};
+
 enum {
+    CODEC_GRAPHS = 8,
+    CODEC_GRAPH_ROWS = 1024,  // larger passes are worth their launches
     CODEC_PART_SAMPLES = 2 << 20,
     CODEC_PASS_ROWS = 4096,    // more pieces go to the next pass
     CODEC_MAX_FRAMES = 65535,  // of a piece
@@ -55,6 +65,7 @@ enum {
 struct gpu_codec {
     struct codec_config config;
     bool exact;        // pairs of halves
+    bool tiles;        // the card has the shared memory of codec_matmul_tile
     double n_weights;  // that a frame is multiplied with
     struct device_memory memory, work;
 
@@ -82,6 +93,9 @@ struct gpu_codec {
     struct codec_half halves[2];
     void *host;  // their memory
     struct codec_part parts_in_hand[2], *launching, *awaited;
+    struct codec_graph graphs[CODEC_GRAPHS];
+    int64_t n_graph_uses;
+    bool no_graphs;  // the driver does not record
     bool in_flight;  // the card may be at work for a call that has ended
 };
 
@@ -93,5 +107,10 @@ size_t codec_plan_room(int64_t n_rows);
 status codec_reserve(struct gpu *g, struct gpu_codec *d, int64_t n_rows);
 /* Blocks that a product is split for. */
 int codec_blocks_wanted(const struct gpu *g);
+
+/* launch(g), recorded when its shape has been seen before. Job. */
+status codec_launch_as_one(struct gpu *g, status (*launch)(struct gpu *));
+/* What was recorded holds addresses that are not valid any more. Job. */
+void codec_drop_graphs(struct gpu *g, struct gpu_codec *d);
 
 #endif

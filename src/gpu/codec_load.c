@@ -66,7 +66,7 @@ static void list_sources(struct gpu_codec *d, struct loading *l) {
     *s++ = (struct source){&c->head, &d->head, C, AS_HALVES};
     for (int i = 0; i < d->config.n_blocks; i++)
         *s++ = (struct source){&c->blocks[i].fc2, &d->blocks[i].fc2, d->config.n_ffn, AS_HALVES};
-    *s++ = (struct source){&l->inverse, &d->inverse, l->inverse.cols, AS_HALVES};
+    *s++ = (struct source){&l->inverse, &d->inverse, l->inverse.cols / 2, AS_HALVES};
     l->n_sources = (int)(s - l->sources);
 }
 
@@ -148,7 +148,7 @@ size_t codec_plan_room(int64_t n_rows) {
     return 2 * (size_t)n_rows + 3 * ((size_t)n_rows / CODEC_QUERIES + 2) + pieces;
 }
 
-int codec_blocks_wanted(const struct gpu *g) { return 2 * g->info.multiprocessors; }
+int codec_blocks_wanted(const struct gpu *g) { return g->info.multiprocessors; }
 
 static status place_work(struct gpu *g, struct gpu_codec *d, struct device_memory *m, int64_t n) {
     const struct codec_config *k = &d->config;
@@ -164,12 +164,13 @@ static status place_work(struct gpu *g, struct gpu_codec *d, struct device_memor
     TRY(place_rows(g, d, m, n, 3 * C, 0, &d->qkv));
     TRY(place_rows(g, d, m, n, C, 0, &d->att));
     TRY(place_rows(g, d, m, n, k->n_ffn, 0, &d->ffn));
-    TRY(place_rows(g, d, m, n, k->n_fft + 2, 0, &d->spectra));
+    TRY(place_rows(g, d, m, n, 2 * codec_padded(k->n_fft / 2 + 1, CODEC_DEPTH), 0, &d->spectra));
     return place_floats(g, m, n * k->hop, &d->pcm);
 }
 
 status codec_reserve(struct gpu *g, struct gpu_codec *d, int64_t n_rows) {
     if (n_rows <= d->max_rows) return UTTER_OK;
+    codec_drop_graphs(g, d);
     gpu_free(g, &d->work);
     d->max_rows = 0;
     struct device_memory measured = {.measuring = true};
@@ -229,6 +230,12 @@ static status place_job(void *context) {
         TRY(gpu_place_matrix(g, &measured, l->sources[i].from, 1, &unused));
     }
     TRY(gpu_load_formats(g));
+    bool strip;
+    TRY(gpu_allow_shared(g, KERNEL_codec_matmul_tile, CODEC_TILE_BYTES, &d->tiles));
+    TRY(gpu_allow_shared(g, KERNEL_codec_matmul_strip, CODEC_STRIP_BYTES, &strip));
+    if (!strip)
+        return fail(UTTER_DEVICE, "GPU %d (%.100s) gives a block less shared memory than the codec needs",
+                    g->options.index, g->info.name);
     measured.n_bytes = 0;
     TRY(place_weights(g, d, l, &measured));
     d->memory = (struct device_memory){.what = "the codec", .total = measured.n_bytes};
@@ -310,6 +317,7 @@ void gpu_free_codec(struct gpu *g) {
         free_loading_memory(g, d->loading);
         free_prepared(d->loading);
     }
+    codec_drop_graphs(g, d);
     gpu_free(g, &d->memory);
     gpu_free(g, &d->work);
     if (!worker_lost(g->worker)) {

@@ -20,6 +20,8 @@ typedef struct cuda_module *cuda_module;
 typedef struct cuda_function *cuda_function;
 typedef struct cuda_stream *cuda_stream;
 typedef struct cuda_event *cuda_event;
+typedef struct cuda_graph *cuda_graph;
+typedef struct cuda_graph_exec *cuda_graph_exec;
 
 /* Numbers of the driver's interface. */
 enum {
@@ -31,6 +33,9 @@ enum {
     CUDA_COMPUTE_MODE = 20,
     CUDA_CAPABILITY_MAJOR = 75,
     CUDA_CAPABILITY_MINOR = 76,
+    CUDA_SHARED_BYTES_OPTIN = 97,  // that it can be allowed to have
+
+    CUDA_FUNCTION_SHARED_BYTES = 8,  // attribute of a function: dynamic shared memory that it is allowed
 
     CUDA_MODE_PROHIBITED = 2,  // compute modes
     CUDA_MODE_EXCLUSIVE = 3,
@@ -40,6 +45,7 @@ enum {
 
     CUDA_STREAM_NON_BLOCKING = 1,
     CUDA_EVENT_NO_TIMING = 2,
+    CUDA_CAPTURE_RELAXED = 2,
 };
 
 /* The oldest driver whose PTX compiler takes the kernels, as cuDriverGetVersion tells it: CUDA 11.4, driver 470. */
@@ -86,12 +92,21 @@ enum { DRIVER_MIN_CAPABILITY = 75 };
       (cuda_module * module, const void *image, unsigned n_options, int *options, void **values))                     \
     X(module_unload, "cuModuleUnload", (cuda_module module))                                                          \
     X(module_function, "cuModuleGetFunction", (cuda_function * function, cuda_module module, const char *name))       \
+    X(function_attribute, "cuFuncSetAttribute", (cuda_function function, int attribute, int value))                   \
     X(launch, "cuLaunchKernel",                                                                                       \
       (cuda_function function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, \
        unsigned block_z, unsigned shared_bytes, cuda_stream stream, void **args, void **extra))
 
 /* May be missing. */
-#define DRIVER_OPTIONAL_FUNCTIONS(X) X(error_name, "cuGetErrorName", (cuda_result result, const char **name))
+#define DRIVER_OPTIONAL_FUNCTIONS(X)                                                                                  \
+    X(error_name, "cuGetErrorName", (cuda_result result, const char **name))                                          \
+    X(capture_begin, "cuStreamBeginCapture_v2", (cuda_stream stream, int mode))                                       \
+    X(capture_end, "cuStreamEndCapture", (cuda_stream stream, cuda_graph * graph))                                    \
+    X(graph_destroy, "cuGraphDestroy", (cuda_graph graph))                                                            \
+    X(graph_instantiate, "cuGraphInstantiateWithFlags",                                                               \
+      (cuda_graph_exec * exec, cuda_graph graph, unsigned long long flags))                                           \
+    X(graph_exec_destroy, "cuGraphExecDestroy", (cuda_graph_exec exec))                                               \
+    X(graph_launch, "cuGraphLaunch", (cuda_graph_exec exec, cuda_stream stream))
 
 struct driver {
     void *library;

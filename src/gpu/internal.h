@@ -99,6 +99,11 @@ status gpu_failed(struct gpu *g, cuda_result result, const char *doing);
 
 /* Job. `args` is the struct that the kernel takes. */
 status gpu_launch(struct gpu *g, enum gpu_kernel kernel, int64_t grid_x, int64_t grid_y, const void *args);
+/* With so much shared memory besides, that gpu_allow_shared allowed. Job. */
+status gpu_launch_shared(struct gpu *g, enum gpu_kernel kernel, int64_t grid_x, int64_t grid_y, const void *args,
+                         int shared_bytes);
+/* *allowed: whether blocks of the kernel can have so much shared memory on this card. Job. */
+status gpu_allow_shared(struct gpu *g, enum gpu_kernel kernel, int shared_bytes, bool *allowed);
 /* y = W x for n columns, by the kernel that suits n. Job. */
 status gpu_matmul(struct gpu *g, const struct gpu_matrix *m, struct matmul_args args);
 status gpu_embed(struct gpu *g, const struct gpu_matrix *m, const int32_t *tokens, int n, float *x);

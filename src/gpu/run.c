@@ -122,14 +122,14 @@ status gpu_load_formats(struct gpu *g) {
 /* ---- launches ---- */
 
 static status launch(struct gpu *g, cuda_function function, const char *name, int n_threads, int64_t grid_x,
-                     int64_t grid_y, const void *args) {
+                     int64_t grid_y, const void *args, int shared_bytes) {
     if (grid_x < 1 || grid_x > INT32_MAX || grid_y < 1 || grid_y > 65535)
         return fail(UTTER_INTERNAL, "kernel %s was to be launched with %lld x %lld blocks", name, (long long)grid_x,
                     (long long)grid_y);
     if (worker_unwanted(g->worker)) return fail(UTTER_DEADLINE, "nobody waits for the GPU's result any more");
     void *parameters[] = {(void *)(uintptr_t)args};
-    cuda_result r = g->driver.launch(function, (unsigned)grid_x, (unsigned)grid_y, 1, (unsigned)n_threads, 1, 1, 0,
-                                     g->stream, parameters, NULL);
+    cuda_result r = g->driver.launch(function, (unsigned)grid_x, (unsigned)grid_y, 1, (unsigned)n_threads, 1, 1,
+                                     (unsigned)shared_bytes, g->stream, parameters, NULL);
     if (r == CUDA_SUCCESS) return UTTER_OK;
     char doing[64];
     snprintf(doing, sizeof doing, "launching the kernel %s", name);
@@ -137,6 +137,11 @@ static status launch(struct gpu *g, cuda_function function, const char *name, in
 }
 
 status gpu_launch(struct gpu *g, enum gpu_kernel kernel, int64_t grid_x, int64_t grid_y, const void *args) {
+    return gpu_launch_shared(g, kernel, grid_x, grid_y, args, 0);
+}
+
+status gpu_launch_shared(struct gpu *g, enum gpu_kernel kernel, int64_t grid_x, int64_t grid_y, const void *args,
+                         int shared_bytes) {
     static const struct {
         const char *name;
         int n_threads;
@@ -145,7 +150,18 @@ status gpu_launch(struct gpu *g, enum gpu_kernel kernel, int64_t grid_x, int64_t
         GPU_COMMON_KERNELS(MEMBER)
 #undef MEMBER
     };
-    return launch(g, g->functions[kernel], kernels[kernel].name, kernels[kernel].n_threads, grid_x, grid_y, args);
+    return launch(g, g->functions[kernel], kernels[kernel].name, kernels[kernel].n_threads, grid_x, grid_y, args,
+                  shared_bytes);
+}
+
+status gpu_allow_shared(struct gpu *g, enum gpu_kernel kernel, int shared_bytes, bool *allowed) {
+    int most = 0;
+    DRIVER_TRY(g->driver.device_attribute(&most, CUDA_SHARED_BYTES_OPTIN, g->info.device), "reading its properties");
+    *allowed = most >= shared_bytes;
+    if (!*allowed) return UTTER_OK;
+    DRIVER_TRY(g->driver.function_attribute(g->functions[kernel], CUDA_FUNCTION_SHARED_BYTES, shared_bytes),
+               "setting a kernel up");
+    return UTTER_OK;
 }
 
 static int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -154,16 +170,16 @@ status gpu_matmul(struct gpu *g, const struct gpu_matrix *m, struct matmul_args 
     args.w = m->w;
     cuda_function *functions = g->format_functions[m->format];
     int64_t row_blocks = div_up(m->w.rows, ROWS_PER_BLOCK);
-    if (args.n == 1) return launch(g, functions[FORMAT_KERNEL_matvec], "matvec", 256, row_blocks, 1, &args);
+    if (args.n == 1) return launch(g, functions[FORMAT_KERNEL_matvec], "matvec", 256, row_blocks, 1, &args, 0);
     if (args.n <= MATVEC_MAX)
-        return launch(g, functions[FORMAT_KERNEL_matmul_rows], "matmul_rows", 256, row_blocks, 1, &args);
+        return launch(g, functions[FORMAT_KERNEL_matmul_rows], "matmul_rows", 256, row_blocks, 1, &args, 0);
     return launch(g, functions[FORMAT_KERNEL_matmul_tile], "matmul_tile", 256, div_up(m->w.rows, TILE),
-                  div_up(args.n, TILE), &args);
+                  div_up(args.n, TILE), &args, 0);
 }
 
 status gpu_embed(struct gpu *g, const struct gpu_matrix *m, const int32_t *tokens, int n, float *x) {
     struct embed_args args = {.w = m->w, .tokens = tokens, .x = x};
-    return launch(g, g->format_functions[m->format][FORMAT_KERNEL_embed], "embed", 256, n, 1, &args);
+    return launch(g, g->format_functions[m->format][FORMAT_KERNEL_embed], "embed", 256, n, 1, &args, 0);
 }
 
 status gpu_clear(struct gpu *g, device_address to, size_t n_bytes) {
@@ -188,9 +204,7 @@ status gpu_record(struct gpu *g, cuda_event event) {
 
 /* ---- waiting ---- */
 
-status gpu_wait(struct gpu *g, int64_t limit_ns, const char *doing) {
-    return gpu_wait_event(g, NULL, limit_ns, doing);
-}
+status gpu_wait(struct gpu *g, int64_t limit_ns, const char *doing) { return gpu_wait_event(g, NULL, limit_ns, doing); }
 
 status gpu_wait_event(struct gpu *g, cuda_event event, int64_t limit_ns, const char *doing) {
     enum { SPIN_NS = 1000000 };  // most waits are short; later ones sleep

@@ -24,6 +24,7 @@ enum {
     MAX_THREADS = 1024,
     STACK_BYTES = 64 << 10,
     MAX_PENDING = 128,
+    DYNAMIC_BYTES = 227 << 10,  // that a block of the largest card can have
 };
 
 /* ---- fibres ---- */
@@ -301,6 +302,11 @@ void emulator_copies_wait(int n) {
     memmove(c->pending, c->pending + done, (size_t)c->n * sizeof *c->pending);
 }
 
+void *emulator_dynamic_shared(void) {
+    static char __attribute__((aligned(128))) memory[DYNAMIC_BYTES];
+    return memory;
+}
+
 u16 emulator_f32_to_half(float f) { return f32_to_f16(f); }
 float emulator_half_to_f32(u16 h) { return f16_to_f32(h); }
 
@@ -334,6 +340,7 @@ const char *emulator_launch(emulated_kernel *kernel, int grid_x, int grid_y, int
     args_now = args;
     n_threads = threads;
     emulated.grid_x = grid_x;
+    emulated.grid_y = grid_y;
     for (int y = 0; y < grid_y; y++)
         for (int x = 0; x < grid_x; x++) {
             emulated.block_x = x;

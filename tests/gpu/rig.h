@@ -8,6 +8,9 @@
 /* The stand-in, as good as new; NULL with a real card. */
 struct standin *rig_standin(void);
 
+/* The same as it is. */
+struct standin *rig_standin_now(void);
+
 /* Opens device 0. Every buffer is an allocation of its own, so that memory checkers see the least overrun. */
 struct device *rig_open(void);
 /* Closes it; under the stand-in nothing may be left, and no kernel may have gone wrong. */

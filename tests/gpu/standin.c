@@ -15,7 +15,15 @@ static void restore(void);
 
 EXPORT struct standin standin = {.restore = restore};
 
-enum { INVALID_VALUE = 1, NO_DEVICE = 100, NOT_FOUND = 500, LAUNCH_FAILED = 719, MAX_ALLOCATIONS = 4096 };
+enum {
+    INVALID_VALUE = 1,
+    NO_DEVICE = 100,
+    NOT_FOUND = 500,
+    LAUNCH_FAILED = 719,
+    MAX_ALLOCATIONS = 4096,
+    MAX_RECORDED = 256,
+    NOT_SUPPORTED = 801
+};
 
 /* The fault of this call, or 0. */
 static int fault(enum standin_call call) {
@@ -77,6 +85,9 @@ EXPORT cuda_result cuDeviceGetAttribute(int *value, int attribute, cuda_device d
             return 0;
         case CUDA_MULTIPROCESSORS:
             *value = 4;
+            return 0;
+        case CUDA_SHARED_BYTES_OPTIN:
+            *value = 227 << 10;
             return 0;
         case CUDA_COMPUTE_MODE:
             *value = standin.compute_mode;
@@ -286,19 +297,104 @@ EXPORT cuda_result cuModuleGetFunction(cuda_function *function, cuda_module modu
     return 0;
 }
 
+EXPORT cuda_result cuFuncSetAttribute(cuda_function function, int attribute, int value) {
+    (void)function, (void)value;
+    return attribute == CUDA_FUNCTION_SHARED_BYTES ? 0 : INVALID_VALUE;
+}
+
+/* ---- launches that are recorded ---- */
+
+struct recorded {
+    const struct emulated_entry *entry;
+    unsigned grid_x, grid_y, shared_bytes;
+    void *args;
+};
+
+struct cuda_graph {
+    struct recorded launches[MAX_RECORDED];
+    int n;
+};
+
+static struct cuda_graph *recording;  // NULL: launches are run
+
+static void free_graph(struct cuda_graph *graph) {
+    for (int i = 0; graph && i < graph->n; i++) free(graph->launches[i].args);
+    if (graph) standin.live_graphs--;
+    free(graph);
+}
+
+EXPORT cuda_result cuStreamBeginCapture_v2(cuda_stream stream, int mode) {
+    (void)stream, (void)mode;
+    if (standin.no_graphs) return NOT_SUPPORTED;
+    recording = calloc(1, sizeof *recording);
+    if (recording) standin.live_graphs++;
+    return recording ? 0 : CUDA_OUT_OF_MEMORY;
+}
+
+EXPORT cuda_result cuStreamEndCapture(cuda_stream stream, cuda_graph *graph) {
+    (void)stream;
+    *graph = recording;
+    recording = NULL;
+    return 0;
+}
+
+/* The graph itself stands for what is made of it. */
+EXPORT cuda_result cuGraphInstantiateWithFlags(cuda_graph_exec *exec, cuda_graph graph, unsigned long long flags) {
+    (void)flags;
+    struct cuda_graph *copy = malloc(sizeof *copy);
+    if (!copy) return CUDA_OUT_OF_MEMORY;
+    *copy = *graph;
+    graph->n = 0;
+    standin.live_graphs++;
+    *exec = (cuda_graph_exec)(void *)copy;
+    return 0;
+}
+
+EXPORT cuda_result cuGraphDestroy(cuda_graph graph) {
+    free_graph(graph);
+    return 0;
+}
+
+EXPORT cuda_result cuGraphExecDestroy(cuda_graph_exec exec) {
+    free_graph((struct cuda_graph *)(void *)exec);
+    return 0;
+}
+
+static cuda_result run(const struct recorded *l) {
+    standin.n_launches++;
+    emulator_descending = standin.descending;
+    const char *wrong = emulator_launch(l->entry->kernel, (int)l->grid_x, (int)l->grid_y, l->entry->n_threads, l->args);
+    if (!wrong) return 0;
+    snprintf(standin.failure, sizeof standin.failure, "%s: %s", l->entry->name, wrong);
+    return LAUNCH_FAILED;
+}
+
+EXPORT cuda_result cuGraphLaunch(cuda_graph_exec exec, cuda_stream stream) {
+    (void)stream;
+    FAULT(STANDIN_LAUNCH);
+    const struct cuda_graph *graph = (const struct cuda_graph *)(void *)exec;
+    standin.n_graph_launches++;
+    for (int i = 0; i < graph->n; i++) {
+        cuda_result r = run(&graph->launches[i]);
+        if (r) return r;
+    }
+    return 0;
+}
+
 EXPORT cuda_result cuLaunchKernel(cuda_function function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                                   unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
                                   cuda_stream stream, void **args, void **extra) {
-    (void)stream, (void)extra, (void)shared_bytes;
+    (void)stream, (void)extra;
     FAULT(STANDIN_LAUNCH);
     const struct emulated_entry *entry = (const struct emulated_entry *)(void *)function;
     if (grid_z != 1 || block_y != 1 || block_z != 1 || (int)block_x != entry->n_threads) return INVALID_VALUE;
-    standin.n_launches++;
-    emulator_descending = standin.descending;
-    const char *wrong = emulator_launch(entry->kernel, (int)grid_x, (int)grid_y, (int)block_x, args[0]);
-    if (!wrong) return 0;
-    snprintf(standin.failure, sizeof standin.failure, "%s: %s", entry->name, wrong);
-    return LAUNCH_FAILED;
+    struct recorded l = {entry, grid_x, grid_y, shared_bytes, args[0]};
+    if (!recording) return run(&l);
+    l.args = malloc(*entry->args_bytes);
+    if (!l.args || recording->n == MAX_RECORDED) return CUDA_OUT_OF_MEMORY;
+    memcpy(l.args, args[0], *entry->args_bytes);
+    recording->launches[recording->n++] = l;
+    return 0;
 }
 
 EXPORT cuda_result cuGetErrorName(cuda_result result, const char **name) {

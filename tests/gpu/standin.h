@@ -34,11 +34,13 @@ struct standin {
     bool never_ready;     // streams are never done
     bool wrong_results;   // what is copied back is all ones
     const char *missing;  // a kernel that modules do not have
+    bool no_graphs;       // launches cannot be recorded
     bool descending;      // threads run in the other order
 
     /* What happened. */
     int n_launches;
-    int live_allocations, live_host, live_modules, live_streams, live_events, live_contexts;
+    int n_graph_launches;
+    int live_allocations, live_host, live_modules, live_streams, live_events, live_graphs, live_contexts;
     size_t live_bytes;
     char failure[256];  // what the emulator found wrong; "" for nothing
 

@@ -9,13 +9,23 @@
    good as with floats (three products: high high, high low, low high). */
 
 enum {
-    CODEC_DEPTH = 32,  // halves that a matrix's row is padded to a multiple of
+    CODEC_DEPTH = 64,  // halves that a matrix's row is padded to a multiple of
     CODEC_TILE = 128,  // rows, and channels, of a block of codec_matmul_tile; what matrices are padded to
+    CODEC_TILE_STAGES = 5,
+    CODEC_TILE_BYTES = CODEC_TILE_STAGES * 2 * CODEC_TILE * 64,  // of shared memory
     CODEC_STRIP_ROWS = 96,
     CODEC_STRIP_CHANNELS = 64,
-    CODEC_NARROW_CHANNELS = 32,
-    CODEC_HEAD_DIM = 64,  // codec_attention takes heads of up to so many, a multiple of 8
-    CODEC_QUERIES = 64,   // of a block of attention
+    CODEC_STRIP_STAGES = 3,
+    CODEC_STRIP_BYTES = CODEC_STRIP_STAGES * (CODEC_STRIP_ROWS + CODEC_STRIP_CHANNELS) * 2 * CODEC_DEPTH,
+    CODEC_HEAD_DIM = 64,      // codec_attention takes heads of up to so many, a multiple of 8
+    CODEC_NORM_WIDTH = 1024,  // of codec_norm_rows
+    CODEC_QUERIES = 64,       // of a block of attention
+};
+
+/* What the next matrices are read from, asked for while memory has little to do; n_bytes 0: nothing. */
+struct codec_ahead {
+    const void *p;
+    i64 n_bytes;
 };
 
 /* A piece of sound. */
@@ -59,8 +69,9 @@ struct codec_norm_args {
     const i32 *piece_of_row;     // negative: none
     const struct codec_piece *pieces;
     u16 *y, *y_low;  // y_stride apart
+    struct codec_ahead ahead;
     i64 y_stride;
-    i32 n_groups;
+    i32 n_rows, n_groups;
     float eps;
 };
 
@@ -68,6 +79,7 @@ struct codec_attention_args {
     const u16 *qkv, *qkv_low;  // rows of n_heads * head_dim queries, keys, values
     u16 *out, *out_low;
     const struct codec_tile *tiles;
+    struct codec_ahead ahead[2];
     i64 qkv_stride, out_stride;
     i32 n_heads, head_dim;
     float scale;
@@ -83,9 +95,10 @@ struct codec_start_args {
     i32 levels[16];
 };
 
-/* The head's log magnitudes and phases to real parts, then imaginary parts. */
+/* The head's log magnitudes and phases to real parts, and to imaginary parts in the second half of y's columns. */
 struct codec_spectrum_args {
     struct codec_sum sum;
+    const i32 *piece_of_row;
     u16 *y, *y_low;
     i64 y_stride;
     i32 bins;

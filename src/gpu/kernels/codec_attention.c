@@ -41,6 +41,8 @@ INLINE void attend_tile(const struct codec_attention_args *a, int products, int 
         copy_head(a, tile, p ? a->qkv_low : a->qkv, head, tile->first, 64, q_place + p * 64 * HEAD_ROW_BYTES);
     COPY_KEYS(0)
     copies_commit();
+    fetch_ahead(&a->ahead[0], 128);
+    fetch_ahead(&a->ahead[1], 128);
 
     u32 q[2][DIM_PARTS][4];
     float out[2 * DIM_PARTS][4] = {{0}}, largest[2] = {-INFINITE, -INFINITE}, total[2] = {0, 0};
@@ -71,18 +73,21 @@ INLINE void attend_tile(const struct codec_attention_args *a, int products, int 
             multiply_halves(score[2 * j + 1], q[0][d], k + 2);
         }
 
-        float highest[2] = {-INFINITE, -INFINITE};
-        UNROLL for (int j = 0; j < keys / 8; j++) UNROLL for (int i = 0; i < 4; i++) {
-            int key = stage * keys + j * 8 + l % 4 * 2 + i % 2;
-            score[j][i] = key < tile->n ? score[j][i] * scale : -INFINITE;
-            highest[i / 2] = max_f32(highest[i / 2], score[j][i]);
+        if ((stage + 1) * keys > tile->n) {  // keys beyond the piece
+            UNROLL for (int j = 0; j < keys / 8; j++)
+                UNROLL for (int i = 0; i < 4; i++) if (stage * keys + j * 8 + l % 4 * 2 + i % 2 >= tile->n)
+                    score[j][i] = -INFINITE;
         }
+        float highest[2] = {-INFINITE, -INFINITE}, minus[2];
+        UNROLL for (int j = 0; j < keys / 8; j++) UNROLL for (int i = 0; i < 4; i++) highest[i / 2] =
+            max_f32(highest[i / 2], score[j][i]);
         UNROLL for (int r = 0; r < 2; r++) {
             highest[r] = max_f32(highest[r], shuffle_xor_f32(highest[r], 1));
             highest[r] = max_f32(highest[r], shuffle_xor_f32(highest[r], 2));
             highest[r] = max_f32(highest[r], largest[r]);
-            float rescale = exp2_fast(largest[r] - highest[r]);
+            float rescale = exp2_fast((largest[r] - highest[r]) * scale);
             largest[r] = highest[r];
+            minus[r] = -highest[r] * scale;
             total[r] *= rescale;
             UNROLL for (int j = 0; j < 2 * DIM_PARTS; j++) {
                 out[j][2 * r] *= rescale;
@@ -90,7 +95,7 @@ INLINE void attend_tile(const struct codec_attention_args *a, int products, int 
             }
         }
         UNROLL for (int j = 0; j < keys / 8; j++) UNROLL for (int i = 0; i < 4; i++) {
-            score[j][i] = exp2_fast(score[j][i] - largest[i / 2]);
+            score[j][i] = exp2_fast(score[j][i] * scale + minus[i / 2]);
             total[i / 2] += score[j][i];
         }
 

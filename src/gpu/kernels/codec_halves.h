@@ -1,7 +1,9 @@
-/* Floats as halves: one, or a high and a low one whose sum has nearly a float's precision. */
+/* What the codec's kernels share. Floats as halves: one, or a high and a low one whose sum has nearly a float's
+ * precision. */
 #ifndef UTTER_GPU_KERNELS_CODEC_HALVES_H
 #define UTTER_GPU_KERNELS_CODEC_HALVES_H
 
+#include "gpu/kernels/codec_args.h"
 #include "gpu/kernels/ptx.h"
 
 /* What halves cannot hold becomes their largest; what is no number stays none. */
@@ -27,6 +29,17 @@ INLINE void put_pair(u16 *high, u16 *low, i64 at, float first, float second) {
     u32 pair = pair_of_halves(within_halves(first), within_halves(second));
     *(u32 *)(high + at) = pair;
     if (low) *(u32 *)(low + at) = rest_of_pair(pair, first, second);
+}
+
+/* x / (1 + e^-x), to a few units of the last place. */
+INLINE float silu_fast(float x) { return x * reciprocal_fast(1 + exp2_fast(x * -1.44269504f)); }
+
+/* Every block asks for its share. */
+INLINE void fetch_ahead(const struct codec_ahead *ahead, int n_threads) {
+    enum { LINE = 128 };
+    i64 block = block_x() + (i64)block_y() * grid_x(), step = (i64)grid_x() * grid_y() * n_threads * LINE;
+    for (i64 at = (block * n_threads + thread_x()) * LINE; at < ahead->n_bytes; at += step)
+        prefetch((const u8 *)ahead->p + at);
 }
 
 #endif

@@ -6,14 +6,16 @@
 #include "gpu/kernels/math.h"
 #include "gpu/kernels/ptx.h"
 
-enum { STAGE_ROW_BYTES = 2 * CODEC_DEPTH, CHUNK_HALVES = 8 };
+enum { STEP = 32, STAGE_ROW_BYTES = 2 * STEP, STRIP_ROW_BYTES = 2 * CODEC_DEPTH, CHUNK_HALVES = 8 };
 
 /* Where 16 bytes of a row lie in a stage: those of 8 rows one below the other are in different banks. */
 INLINE int stage_chunk(int row, int chunk) { return row * STAGE_ROW_BYTES + ((chunk ^ (row >> 1 & 3)) << 4); }
 
-/* Rows [n_rows] of a stage, CODEC_DEPTH halves each, by 128 threads; `from` is this thread's part of the first. */
-INLINE void copy_stage(shared_place to, const u16 *from, i64 stride, int n_rows) {
-    UNROLL for (int i = 0; i < n_rows / 32; i++) copy16(to + i * 32 * STAGE_ROW_BYTES, from + i * 32 * stride, 1);
+/* Rows [n_rows] of a stage, STEP halves each; `from` is this thread's part of the first. */
+INLINE void copy_stage(shared_place to, const u16 *from, i64 stride, int n_rows, int n_threads) {
+    int at_once = n_threads / 4;
+    UNROLL for (int i = 0; i < n_rows / at_once; i++)
+        copy16(to + i * at_once * STAGE_ROW_BYTES, from + i * at_once * stride, 1);
 }
 
 INLINE void put_tile_pair(const struct codec_matmul_args *a, int split, int row, int channel, float first,
@@ -26,108 +28,229 @@ INLINE void put_tile_pair(const struct codec_matmul_args *a, int split, int row,
         return;
     }
     if (a->activation == ACTIVATION_SILU) {
-        first = silu_f32(first);
-        second = silu_f32(second);
+        first = silu_fast(first);
+        second = silu_fast(second);
     }
     put_pair(a->y, a->y_low, row * a->y_stride + channel, first, second);
 }
 
 enum { MAX_ROW_PARTS = 4, MAX_CHANNEL_PARTS = 8 };  // of a warp: 16 rows, 8 channels each
 
-/* sum += a stage's rows times its channels; only the first `active` row parts have rows to make. */
-INLINE void multiply_stage(float sum[MAX_ROW_PARTS][MAX_CHANNEL_PARTS][4], shared_place xs, shared_place ws,
-                           int row_parts, int channel_parts, int active) {
+/* What a warp multiplies at a time, 16 halves deep. */
+struct fragments {
+    u32 x[MAX_ROW_PARTS][4], w[MAX_CHANNEL_PARTS / 2][4];
+};
+
+INLINE void load_fragments(struct fragments *f, shared_place xs, shared_place ws, int half) {
     int l = lane(), turn = l >> 1 & 3;  // of chunks in this lane's rows
-    UNROLL for (int half = 0; half < CODEC_DEPTH / 16; half++) {
-        u32 x[MAX_ROW_PARTS][4], w[MAX_CHANNEL_PARTS / 2][4];
-        int x_chunk = ((2 * half + l / 16) ^ turn) << 4, w_chunk = ((2 * half + (l >> 3 & 1)) ^ turn) << 4;
-        UNROLL for (int j = 0; j < channel_parts / 2; j++) load_matrices(w[j], ws + j * 16 * STAGE_ROW_BYTES + w_chunk);
-        UNROLL for (int i = 0; i < row_parts; i++) if (i < active)
-            load_matrices(x[i], xs + i * 16 * STAGE_ROW_BYTES + x_chunk);
-        UNROLL for (int i = 0; i < row_parts; i++) if (i < active) {
-            UNROLL for (int j = 0; j < channel_parts; j++) multiply_halves(sum[i][j], x[i], w[j / 2] + j % 2 * 2);
+    int x_chunk = ((2 * half + l / 16) ^ turn) << 4, w_chunk = ((2 * half + (l >> 3 & 1)) ^ turn) << 4;
+    UNROLL for (int j = 0; j < MAX_CHANNEL_PARTS / 2; j++)
+        load_matrices(f->w[j], ws + j * 16 * STAGE_ROW_BYTES + w_chunk);
+    UNROLL for (int i = 0; i < MAX_ROW_PARTS; i++) load_matrices(f->x[i], xs + i * 16 * STAGE_ROW_BYTES + x_chunk);
+}
+
+INLINE void multiply_fragments(float sum[MAX_ROW_PARTS][MAX_CHANNEL_PARTS][4], const struct fragments *f) {
+    UNROLL for (int i = 0; i < MAX_ROW_PARTS; i++) UNROLL for (int j = 0; j < MAX_CHANNEL_PARTS; j++)
+        multiply_halves(sum[i][j], f->x[i], f->w[j / 2] + j % 2 * 2);
+}
+
+enum { OUT_PITCH = 72 };  // floats of a row of 64 sums, so that rows are in different banks
+
+/* A warp's 32 rows of 64 sums to where they belong; what a row is padded to may be written too. */
+INLINE void put_rows(const struct codec_matmul_args *a, const float *room, int row0, int channel0) {
+    enum { EACH = 8, ACROSS = 64 / EACH };  // channels of a lane
+    int column = lane() % ACROSS * EACH, channel = channel0 + column;
+    if (channel >= a->y_stride) return;
+    float scale[EACH];
+    UNROLL for (int i = 0; i < EACH; i++) scale[i] = channel + i >= a->n_channels ? 0
+                                                     : a->unscale                 ? a->unscale[channel + i]
+                                                                                  : 1;
+    for (int r = lane() / ACROSS; r < min_int(32, a->n_rows - row0); r += WARP / ACROSS) {
+        const float *from = room + r * OUT_PITCH + column;
+        i64 at = (row0 + r) * a->y_stride + channel;
+        f32x4 v[2] = {*(const f32x4 *)from, *(const f32x4 *)(from + 4)};
+        float sum[EACH];
+        UNROLL for (int i = 0; i < EACH; i++) sum[i] = v[i / 4][i % 4] * scale[i];
+        if (a->parts) {
+            *(f32x4 *)(a->parts + at) = (f32x4){sum[0], sum[1], sum[2], sum[3]};
+            if (channel + 4 < a->y_stride) *(f32x4 *)(a->parts + at + 4) = (f32x4){sum[4], sum[5], sum[6], sum[7]};
+            continue;
         }
+        if (a->activation == ACTIVATION_SILU) UNROLL for (int i = 0; i < EACH; i++) sum[i] = silu_fast(sum[i]);
+        u32x4 pairs;
+        UNROLL for (int i = 0; i < 4; i++) pairs[i] =
+            pair_of_halves(within_halves(sum[2 * i]), within_halves(sum[2 * i + 1]));
+        *(u32x4 *)(a->y + at) = pairs;
+        if (!a->y_low) continue;
+        UNROLL for (int i = 0; i < 4; i++) pairs[i] = rest_of_pair(pairs[i], sum[2 * i], sum[2 * i + 1]);
+        *(u32x4 *)(a->y_low + at) = pairs;
     }
 }
 
-/* A block of 4 warps makes `rows` rows x `channels` channels, a warp a quarter: half the rows, half the channels.
-   xs: `stages` stages of the rows, ws: of the channels. */
-INLINE void multiply_block(const struct codec_matmul_args *a, int rows, int channels, int stages, shared_place xs,
-                           shared_place ws) {
-    int row_parts = rows / 32, channel_parts = channels / 16;
-    int n_tiles = (a->n_channels + channels - 1) / channels;
-    int tile = block_x() % n_tiles, split = block_x() / n_tiles;
-    int row0 = block_y() * rows, channel0 = tile * channels;
-    int per_product = a->depth / CODEC_DEPTH, all = per_product * a->n_products;
-    int begin = all * split / a->n_splits, end = all * (split + 1) / a->n_splits;
+/* A block makes 64 * down rows x 128 channels, each of its warps 64 x 64: two side by side, `down` one below the other.
+   In shared memory there are `stages` stages of STEP halves of depth. */
+INLINE void multiply_block(const struct codec_matmul_args *a, int down, int stages) {
+    int rows = 64 * down, n_threads = 2 * down * WARP;
+    shared_place xs = DYNAMIC_SHARED_PLACE, ws = xs + stages * rows * STAGE_ROW_BYTES;
+    int row0 = block_y() * rows, channel0 = block_x() * CODEC_TILE;
+    int per_product = a->depth / STEP, end = per_product * a->n_products;
 
     int t = thread_x(), l = lane();
     int my_chunk = stage_chunk(t / 4, t % 4);
     i64 my_x = (i64)(row0 + t / 4) * a->x_stride + t % 4 * CHUNK_HALVES;
     i64 my_w = (i64)(channel0 + t / 4) * a->depth + t % 4 * CHUNK_HALVES;
-#define COPY_STAGE(step, stage)                                                                             \
-    {                                                                                                       \
-        int product_ = (step) >= 2 * per_product ? 2 : (step) >= per_product ? 1 : 0;                       \
-        int k_ = ((step)-product_ * per_product) * CODEC_DEPTH;                                             \
-        const u16 *x_ = product_ == 2 ? a->x_low : a->x, *w_ = product_ == 1 ? a->w_low : a->w;             \
-        copy_stage(xs + (stage)*rows * STAGE_ROW_BYTES + my_chunk, x_ + my_x + k_, a->x_stride, rows);      \
-        copy_stage(ws + (stage)*channels * STAGE_ROW_BYTES + my_chunk, w_ + my_w + k_, a->depth, channels); \
+#define COPY_STAGE(step, stage)                                                                                   \
+    {                                                                                                             \
+        int product_ = (step) >= 2 * per_product ? 2 : (step) >= per_product ? 1 : 0;                             \
+        int k_ = ((step)-product_ * per_product) * STEP;                                                          \
+        const u16 *x_ = product_ == 2 ? a->x_low : a->x, *w_ = product_ == 1 ? a->w_low : a->w;                   \
+        copy_stage(xs + (stage)*rows * STAGE_ROW_BYTES + my_chunk, x_ + my_x + k_, a->x_stride, rows, n_threads); \
+        copy_stage(ws + (stage)*CODEC_TILE * STAGE_ROW_BYTES + my_chunk, w_ + my_w + k_, a->depth, CODEC_TILE,    \
+                   n_threads);                                                                                    \
     }
     for (int s = 0; s < stages - 1; s++) {
-        if (begin + s < end) COPY_STAGE(begin + s, s);
+        if (s < end) COPY_STAGE(s, s);
         copies_commit();
     }
 
-    int warp_row = warp() / 2 * row_parts * 16, warp_channel = warp() % 2 * channel_parts * 8;
+    int warp_row = warp() / 2 * 64, warp_channel = warp() % 2 * 64;
     int x_row = (warp_row + l % 16) * STAGE_ROW_BYTES;
     int w_row = (warp_channel + l / 16 * 8 + l % 8) * STAGE_ROW_BYTES;
-    int active = (a->n_rows - row0 - warp_row + 15) / 16;
     float sum[MAX_ROW_PARTS][MAX_CHANNEL_PARTS][4] = {{{0}}};
+    struct fragments first, second;  // halves of a stage's depth: one is loaded while the other is multiplied
+    copies_wait(stages - 2);
+    barrier();
+    load_fragments(&first, xs + x_row, ws + w_row, 0);
     int stage = 0;
-    for (int step = begin; step < end; step++) {
-        copies_wait(stages - 2);
-        barrier();
+    for (int step = 0; step < end; step++) {
         int next = step + stages - 1, free_stage = stage == 0 ? stages - 1 : stage - 1;
         if (next < end) COPY_STAGE(next, free_stage);
         copies_commit();
-        shared_place x_stage = xs + stage * rows * STAGE_ROW_BYTES + x_row;
-        shared_place w_stage = ws + stage * channels * STAGE_ROW_BYTES + w_row;
-        if (active >= row_parts)
-            multiply_stage(sum, x_stage, w_stage, row_parts, channel_parts, row_parts);
-        else if (active > 0)
-            multiply_stage(sum, x_stage, w_stage, row_parts, channel_parts, active);
+        load_fragments(&second, xs + stage * rows * STAGE_ROW_BYTES + x_row,
+                       ws + stage * CODEC_TILE * STAGE_ROW_BYTES + w_row, 1);
+        multiply_fragments(sum, &first);
         if (++stage == stages) stage = 0;
+        copies_wait(stages - 2);
+        barrier();
+        if (step + 1 < end)
+            load_fragments(&first, xs + stage * rows * STAGE_ROW_BYTES + x_row,
+                           ws + stage * CODEC_TILE * STAGE_ROW_BYTES + w_row, 0);
+        multiply_fragments(sum, &second);
     }
 #undef COPY_STAGE
 
-    int my_row = row0 + warp_row + l / 4, my_channel = channel0 + warp_channel + l % 4 * 2;
-    UNROLL for (int j = 0; j < channel_parts; j++) {
-        int channel = my_channel + j * 8;
-        float first = 1, second = 1;
-        if (a->unscale && channel < a->n_channels) {
-            first = a->unscale[channel];
-            second = channel + 1 < a->n_channels ? a->unscale[channel + 1] : 0;
+    // 32 rows at a time through shared memory, from where whole lines go out
+    float *room = DYNAMIC_SHARED(float) + warp() * 32 * OUT_PITCH;
+    UNROLL for (int half = 0; half < 2; half++) {
+        barrier();
+        UNROLL for (int i = 0; i < 2; i++) UNROLL for (int j = 0; j < MAX_CHANNEL_PARTS; j++)
+            UNROLL for (int k = 0; k < 2; k++) {
+            const float *pair = sum[half * 2 + i][j] + 2 * k;
+            float *to = room + (i * 16 + k * 8 + l / 4) * OUT_PITCH + j * 8 + l % 4 * 2;
+            *(u64 *)to = bits_of_f32(pair[0]) | (u64)bits_of_f32(pair[1]) << 32;
         }
-        UNROLL for (int i = 0; i < row_parts; i++) UNROLL for (int half = 0; half < 2; half++)
-            put_tile_pair(a, split, my_row + i * 16 + half * 8, channel, sum[i][j][2 * half] * first,
-                          sum[i][j][2 * half + 1] * second);
+        barrier();
+        put_rows(a, room, row0 + warp_row + half * 32, channel0 + warp_channel);
     }
 }
 
-KERNEL(codec_matmul_tile, struct codec_matmul_args, 128) {
-    SHARED u16 __attribute__((aligned(128))) x[3 * CODEC_TILE * CODEC_DEPTH];
-    SHARED u16 __attribute__((aligned(128))) w[3 * CODEC_TILE * CODEC_DEPTH];
-    multiply_block(a, CODEC_TILE, CODEC_TILE, 3, SHARED_PLACE(x), SHARED_PLACE(w));
-}
+/* Two of these side by side on a multiprocessor. */
+KERNEL(codec_matmul_tile, struct codec_matmul_args, 128) { multiply_block(a, 2, CODEC_TILE_STAGES); }
 
-KERNEL(codec_matmul_strip, struct codec_matmul_args, 128) {
-    SHARED u16 __attribute__((aligned(128))) x[4 * CODEC_STRIP_ROWS * CODEC_DEPTH];
-    SHARED u16 __attribute__((aligned(128))) w[4 * CODEC_STRIP_CHANNELS * CODEC_DEPTH];
-    multiply_block(a, CODEC_STRIP_ROWS, CODEC_STRIP_CHANNELS, 4, SHARED_PLACE(x), SHARED_PLACE(w));
-}
+/* ---- few rows ---- */
 
-KERNEL(codec_matmul_narrow, struct codec_matmul_args, 128) {
-    SHARED u16 __attribute__((aligned(128))) x[4 * CODEC_STRIP_ROWS * CODEC_DEPTH];
-    SHARED u16 __attribute__((aligned(128))) w[4 * CODEC_NARROW_CHANNELS * CODEC_DEPTH];
-    multiply_block(a, CODEC_STRIP_ROWS, CODEC_NARROW_CHANNELS, 4, SHARED_PLACE(x), SHARED_PLACE(w));
+/* As stage_chunk, of rows twice as long. */
+INLINE int strip_chunk(int row, int chunk) { return row * STRIP_ROW_BYTES + ((chunk ^ (row & 7)) << 4); }
+
+/* For a window, whose rows are all in one block: two groups of four warps each take a half of every stage's depth, so
+   that there are enough warps to wait for one another. */
+KERNEL(codec_matmul_strip, struct codec_matmul_args, 256) {
+    enum {
+        ROWS = CODEC_STRIP_ROWS,
+        CHANNELS = CODEC_STRIP_CHANNELS,
+        STAGES = CODEC_STRIP_STAGES,
+        ROW_PARTS = ROWS / 2 / 16,
+        CHANNEL_PARTS = CHANNELS / 2 / 8,
+        STAGE_BYTES = (ROWS + CHANNELS) * STRIP_ROW_BYTES,
+    };
+    shared_place stages = DYNAMIC_SHARED_PLACE;
+    int n_tiles = (a->n_channels + CHANNELS - 1) / CHANNELS;
+    int tile = block_x() % n_tiles, split = block_x() / n_tiles;
+    int row0 = block_y() * ROWS, channel0 = tile * CHANNELS;
+    int per_product = a->depth / CODEC_DEPTH, all = per_product * a->n_products;
+    int begin = all * split / a->n_splits, end = all * (split + 1) / a->n_splits;
+
+    int t = thread_x(), l = lane();
+    int my_chunk = strip_chunk(t / 8, t % 8);
+    i64 my_x = (i64)(row0 + t / 8) * a->x_stride + t % 8 * CHUNK_HALVES;
+    i64 my_w = (i64)(channel0 + t / 8) * a->depth + t % 8 * CHUNK_HALVES;
+#define COPY_STRIP(step, stage)                                                                                    \
+    {                                                                                                              \
+        int product_ = (step) >= 2 * per_product ? 2 : (step) >= per_product ? 1 : 0;                              \
+        int k_ = ((step)-product_ * per_product) * CODEC_DEPTH;                                                    \
+        const u16 *x_ = (product_ == 2 ? a->x_low : a->x) + my_x + k_;                                             \
+        const u16 *w_ = (product_ == 1 ? a->w_low : a->w) + my_w + k_;                                             \
+        shared_place to_ = stages + (stage)*STAGE_BYTES + my_chunk;                                                \
+        UNROLL for (int i_ = 0; i_ < CHANNELS; i_ += 32)                                                           \
+            copy16(to_ + (ROWS + i_) * STRIP_ROW_BYTES, w_ + i_ * a->depth, 1);                                    \
+        UNROLL for (int i_ = 0; i_ < ROWS; i_ += 32) copy16(to_ + i_ * STRIP_ROW_BYTES, x_ + i_ * a->x_stride, 1); \
+    }
+    for (int s = 0; s < STAGES - 1; s++) {
+        if (begin + s < end) COPY_STRIP(begin + s, s);
+        copies_commit();
+    }
+
+    int group = warp() / 4, quarter = warp() % 4;
+    int warp_row = quarter / 2 * ROW_PARTS * 16, warp_channel = quarter % 2 * CHANNEL_PARTS * 8;
+    int x_row = warp_row + l % 16, w_row = ROWS + warp_channel + l / 16 * 8 + l % 8;
+    int active = (a->n_rows - row0 - warp_row + 15) / 16;
+    float sum[ROW_PARTS][CHANNEL_PARTS][4] = {{{0}}};
+    int stage = 0;
+    for (int step = begin; step < end; step++) {
+        copies_wait(STAGES - 2);
+        barrier();
+        int next = step + STAGES - 1, free_stage = stage == 0 ? STAGES - 1 : stage - 1;
+        if (next < end) COPY_STRIP(next, free_stage);
+        copies_commit();
+        shared_place here = stages + stage * STAGE_BYTES;
+        UNROLL for (int half = 0; half < CODEC_DEPTH / 32; half++) {
+            u32 x[ROW_PARTS][4], w[CHANNEL_PARTS / 2][4];
+            int chunk = group * 4 + half * 2;
+            UNROLL for (int j = 0; j < CHANNEL_PARTS / 2; j++)
+                load_matrices(w[j], here + strip_chunk(w_row + j * 16, chunk + (l >> 3 & 1)));
+            UNROLL for (int i = 0; i < ROW_PARTS; i++)
+                load_matrices(x[i], here + strip_chunk(x_row + i * 16, chunk + l / 16));
+            UNROLL for (int i = 0; i < ROW_PARTS; i++) {
+                if (i >= active) continue;
+                UNROLL for (int j = 0; j < CHANNEL_PARTS; j++) multiply_halves(sum[i][j], x[i], w[j / 2] + j % 2 * 2);
+            }
+        }
+        if (++stage == STAGES) stage = 0;
+    }
+#undef COPY_STRIP
+
+    // each group finishes a half of the channels, and gives the sums of the others to the other group
+    float *given = DYNAMIC_SHARED(float) + (quarter * ROW_PARTS * CHANNEL_PARTS * 4) * WARP + l;
+    copies_wait(0);
+    barrier();
+    UNROLL for (int i = 0; i < ROW_PARTS; i++) UNROLL for (int j = 0; j < CHANNEL_PARTS; j++)
+        UNROLL for (int k = 0; k < 4; k++) if (j * 2 / CHANNEL_PARTS != group)
+            given[((i * CHANNEL_PARTS + j) * 4 + k) * WARP] = sum[i][j][k];
+    barrier();
+    int my_row = row0 + warp_row + l / 4, my_channel = channel0 + warp_channel + l % 4 * 2;
+    UNROLL for (int j = 0; j < CHANNEL_PARTS; j++) {
+        int channel = my_channel + j * 8;
+        if (j * 2 / CHANNEL_PARTS != group || channel >= a->n_channels) continue;
+        float first = 1, second = 1;
+        if (a->unscale) {
+            first = a->unscale[channel];
+            second = channel + 1 < a->n_channels ? a->unscale[channel + 1] : 0;
+        }
+        UNROLL for (int i = 0; i < ROW_PARTS; i++) {
+            const float *other = given + (i * CHANNEL_PARTS + j) * 4 * WARP;
+            UNROLL for (int half = 0; half < 2; half++) put_tile_pair(
+                a, split, my_row + i * 16 + half * 8, channel, (sum[i][j][2 * half] + other[2 * half * WARP]) * first,
+                (sum[i][j][2 * half + 1] + other[(2 * half + 1) * WARP]) * second);
+        }
+    }
 }

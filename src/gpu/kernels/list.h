@@ -20,8 +20,8 @@
         GPU_CODEC_KERNELS(X)
 
 #define GPU_CODEC_KERNELS(X)                                                                                        \
-    X(codec_start, 256) X(codec_norm, 256) X(codec_group_norm, 512) X(codec_matmul_tile, 128)                       \
-    X(codec_matmul_strip, 128) X(codec_matmul_narrow, 128) X(codec_attention, 128) X(codec_attention_exact, 128) X(codec_attention_any, 128)    \
+    X(codec_start, 256) X(codec_norm, 256) X(codec_norm_rows, 256) X(codec_group_norm, 512) X(codec_matmul_tile, 128)                       \
+    X(codec_matmul_strip, 256) X(codec_attention, 128) X(codec_attention_exact, 128) X(codec_attention_any, 128)    \
     X(codec_spectrum, 256) X(codec_overlap_add, 256)                                                                \
     X(codec_halves, 256) X(codec_fold, 256)
 

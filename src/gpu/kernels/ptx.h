@@ -45,6 +45,7 @@ INLINE int thread_x(void) { return (int)__nvvm_read_ptx_sreg_tid_x(); }
 INLINE int block_x(void) { return (int)__nvvm_read_ptx_sreg_ctaid_x(); }
 INLINE int block_y(void) { return (int)__nvvm_read_ptx_sreg_ctaid_y(); }
 INLINE int grid_x(void) { return (int)__nvvm_read_ptx_sreg_nctaid_x(); }
+INLINE int grid_y(void) { return (int)__nvvm_read_ptx_sreg_nctaid_y(); }
 
 /* All threads of the block arrive before any goes on; what they wrote before is seen after. */
 INLINE void barrier(void) { __syncthreads(); }
@@ -77,6 +78,103 @@ INLINE float exp2_fast(float x) {
     __asm__("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
+
+/* 1 / x to a unit of the last place. */
+INLINE float reciprocal_fast(float x) {
+    float y;
+    __asm__("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* log2 x to about 1e-7. */
+INLINE float log2_fast(float x) {
+    float y;
+    __asm__("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* On pairs of halves. */
+INLINE u32 multiply_pairs(u32 a, u32 b) {
+    u32 c;
+    __asm__("mul.rn.f16x2 %0, %1, %2;" : "=r"(c) : "r"(a), "r"(b));
+    return c;
+}
+
+INLINE u32 subtract_pairs(u32 a, u32 b) {
+    u32 c;
+    __asm__("sub.rn.f16x2 %0, %1, %2;" : "=r"(c) : "r"(a), "r"(b));
+    return c;
+}
+
+/* What no kernel writes while this one runs. Loads start where they stand in the program, long before they are used. */
+INLINE u32x4 load_constant(const u32x4 *p) {
+    u32x4 v;
+    __asm__ volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+                     : "l"(p));
+    return v;
+}
+
+INLINE u16 load_constant_half(const u16 *p) {
+    u16 v;
+    __asm__ volatile("ld.global.nc.u16 %0, [%1];" : "=h"(v) : "l"(p));
+    return v;
+}
+
+/* Asks for the bytes at p to be brought into the card's cache. */
+INLINE void prefetch(const void *p) { __asm__ volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+
+/* ---- between the blocks of a cooperative launch ---- */
+
+/* 16 bytes that other blocks write while this one runs; all of them or none arrive. */
+INLINE u32x4 load_shared_by_blocks(const u32x4 *p) {
+    u64 low, high;
+    __asm__ volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(low), "=l"(high) : "l"(p) : "memory");
+    return (u32x4){(u32)low, (u32)(low >> 32), (u32)high, (u32)(high >> 32)};
+}
+
+INLINE void store_shared_by_blocks(u32x4 *p, u32x4 v) {
+    u64 low = v[0] | (u64)v[1] << 32, high = v[2] | (u64)v[3] << 32;
+    __asm__ volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1, %2};" ::"l"(p), "l"(low), "l"(high) : "memory");
+}
+
+/* The same for 4 bytes. */
+INLINE u32 load_word_shared_by_blocks(const u32 *p) {
+    u32 v;
+    __asm__ volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    return v;
+}
+
+INLINE void store_word_shared_by_blocks(u32 *p, u32 v) {
+    __asm__ volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+
+/* 16 bytes past the caches of this multiprocessor: other blocks may have written them since. */
+INLINE u32x4 load_from_cache(const u32x4 *p) {
+    u32x4 v;
+    __asm__ volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+                     : "l"(p)
+                     : "memory");
+    return v;
+}
+
+/* What this thread wrote is seen by all before what it writes later. */
+INLINE void publish(void) { __asm__ volatile("membar.gl;" ::: "memory"); }
+
+/* Between two looks at what another block is to write. */
+INLINE void pause(void) {}
+
+INLINE i64 timer_ns(void) {
+    i64 t;
+    __asm__ volatile("mov.u64 %0, %%globaltimer;" : "=l"(t));
+    return t;
+}
+
+/* Shared memory of the size that the launch asks for. */
+extern __attribute__((address_space(3), aligned(16))) unsigned char gpu_dynamic_shared[];
+#define DYNAMIC_SHARED(type) ((type *)(gpu_dynamic_shared))
+#define DYNAMIC_SHARED_PLACE SHARED_PLACE(gpu_dynamic_shared)
 
 /* ---- a warp's matrix products: every function here is called by all 32 lanes ---- */
 
@@ -183,7 +281,7 @@ INLINE u32 pair_of_halves(float first, float second) {
 
 /* The emulator's (tests/gpu/emulator.c). */
 struct emulated_thread {
-    int thread_x, block_x, block_y, grid_x;
+    int thread_x, block_x, block_y, grid_x, grid_y;
 };
 extern struct emulated_thread emulated;  // the thread that runs now
 void emulator_barrier(void);
@@ -195,6 +293,7 @@ INLINE int thread_x(void) { return emulated.thread_x; }
 INLINE int block_x(void) { return emulated.block_x; }
 INLINE int block_y(void) { return emulated.block_y; }
 INLINE int grid_x(void) { return emulated.grid_x; }
+INLINE int grid_y(void) { return emulated.grid_y; }
 INLINE void barrier(void) { emulator_barrier(); }
 
 INLINE float shuffle_f32(float v, int from) {
@@ -209,6 +308,28 @@ INLINE float half_to_f32(u16 h) { return emulator_half_to_f32(h); }
 INLINE u16 f32_to_half(float f) { return emulator_f32_to_half(f); }
 INLINE float rsqrt_f32(float x) { return 1.0f / __builtin_sqrtf(x); }
 INLINE float exp2_fast(float x) { return __builtin_exp2f(x); }
+
+INLINE float reciprocal_fast(float x) { return 1 / x; }
+INLINE float log2_fast(float x) { return __builtin_log2f(x); }
+u32 emulator_pairs(u32 a, u32 b, int product);
+INLINE u32 multiply_pairs(u32 a, u32 b) { return emulator_pairs(a, b, 1); }
+INLINE u32 subtract_pairs(u32 a, u32 b) { return emulator_pairs(a, b, 0); }
+INLINE u32x4 load_constant(const u32x4 *p) { return *p; }
+INLINE u16 load_constant_half(const u16 *p) { return *p; }
+INLINE void prefetch(const void *p) { (void)p; }
+INLINE u32x4 load_shared_by_blocks(const u32x4 *p) { return *p; }
+INLINE void store_shared_by_blocks(u32x4 *p, u32x4 v) { *p = v; }
+INLINE u32 load_word_shared_by_blocks(const u32 *p) { return *p; }
+INLINE void store_word_shared_by_blocks(u32 *p, u32 v) { *p = v; }
+INLINE u32x4 load_from_cache(const u32x4 *p) { return *p; }
+INLINE void publish(void) {}
+void emulator_pause(void);
+i64 emulator_timer_ns(void);
+void *emulator_dynamic_shared(void);
+INLINE void pause(void) { emulator_pause(); }
+INLINE i64 timer_ns(void) { return emulator_timer_ns(); }
+#define DYNAMIC_SHARED(type) ((type *)emulator_dynamic_shared())
+#define DYNAMIC_SHARED_PLACE SHARED_PLACE(emulator_dynamic_shared())
 
 typedef char *shared_place;
 #define SHARED_PLACE(array) ((shared_place)(array))
@@ -232,6 +353,14 @@ INLINE u32 pair_of_halves(float first, float second) {
 
 INLINE int lane(void) { return thread_x() % WARP; }
 INLINE int warp(void) { return thread_x() / WARP; }
+
+INLINE u32 shuffle_u32(u32 v, int from) {
+    float f;
+    __builtin_memcpy(&f, &v, 4);
+    f = shuffle_f32(f, from);
+    __builtin_memcpy(&v, &f, 4);
+    return v;
+}
 
 INLINE float warp_sum(float v) {
     UNROLL for (int mask = WARP / 2; mask > 0; mask /= 2) v += shuffle_xor_f32(v, mask);
