@@ -75,9 +75,7 @@ static void *talk(void *user) {
     c->fd = -1;
     pthread_mutex_unlock(&w->lock);
     wire_close(&c->wire);
-    pthread_mutex_lock(&w->lock);
     c->state = CLIENT_DONE;
-    pthread_mutex_unlock(&w->lock);
     wyoming_wake(w);
     return NULL;
 }
@@ -136,9 +134,7 @@ static int reap(struct wyoming *w) {
     int n_left = 0;
     for (int i = 0; i < w->options.connections; i++) {
         struct client *c = &w->clients[i];
-        pthread_mutex_lock(&w->lock);
         enum client_state state = c->state;
-        pthread_mutex_unlock(&w->lock);
         if (state == CLIENT_TALKS) n_left++;
         if (state != CLIENT_DONE) continue;
         pthread_join(c->thread, NULL);

@@ -19,8 +19,9 @@ struct client {
     struct wire wire;
     char peer[80];
 
+    _Atomic(enum client_state) state;
+
     // under the server's lock
-    enum client_state state;
     int fd;
     utter_stream *stream;  // being spoken; NULL: none
     bool gone;             // hung up while it was
