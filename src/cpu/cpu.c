@@ -1,7 +1,5 @@
 #include "cpu/cpu.h"
 
-#include <pthread.h>
-
 #include "base/memory.h"
 #include "base/str.h"
 #include "cpu/backbone.h"
@@ -11,8 +9,8 @@
 struct cpu {
     struct device base;
     const struct kernels *kernels;
-    struct pool *pool;
-    pthread_mutex_t pool_lock;      // the lanes share the pool
+    struct pool *pool;              // the backbone's lane
+    struct pool *codec_pool;        // the codec's and the encoder's, which shares its threads
     struct cpu_backbone *backbone;  // NULL until loaded
     struct cpu_codec *codec;        // NULL until loaded
     struct cpu_encoder *encoder;    // NULL until loaded
@@ -43,14 +41,14 @@ static status load_backbone(struct device *d, const struct backbone *b, bool spe
 static status load_codec(struct device *d, const struct codec *codec) {
     struct cpu *c = cpu_of(d);
     if (c->codec) return fail(UTTER_INTERNAL, "the CPU device has a codec already");
-    TRY(cpu_codec_new(codec, c->kernels, c->pool, &c->codec));
+    TRY(cpu_codec_new(codec, c->kernels, c->codec_pool, &c->codec));
     return describe_anew(c);
 }
 
 static status load_encoder(struct device *d, const struct codec_encoder *encoder) {
     struct cpu *c = cpu_of(d);
     if (c->encoder) return fail(UTTER_INTERNAL, "the CPU device has an encoder already");
-    TRY(cpu_encoder_new(encoder, c->kernels, c->pool, &c->encoder));
+    TRY(cpu_encoder_new(encoder, c->kernels, c->codec_pool, &c->encoder));
     return describe_anew(c);
 }
 
@@ -63,18 +61,18 @@ static void reset(struct device *d, int slot) {
 static status prefill(struct device *d, int slot, const int32_t *tokens, int n, float *logits, int64_t deadline) {
     struct cpu *c = cpu_of(d);
     if (!c->backbone) return no_backbone();
-    pthread_mutex_lock(&c->pool_lock);
+    pool_begin(c->pool);
     status s = cpu_backbone_prefill(c->backbone, slot, tokens, n, logits, deadline);
-    pthread_mutex_unlock(&c->pool_lock);
+    pool_end(c->pool);
     return s;
 }
 
 static status generate(struct device *d, struct generation *generations, int n, int steps, int64_t deadline) {
     struct cpu *c = cpu_of(d);
     if (!c->backbone) return no_backbone();
-    pthread_mutex_lock(&c->pool_lock);
+    pool_begin(c->pool);
     status s = cpu_backbone_generate(c->backbone, generations, n, steps, deadline);
-    pthread_mutex_unlock(&c->pool_lock);
+    pool_end(c->pool);
     return s;
 }
 
@@ -82,28 +80,20 @@ static status synthesize(struct device *d, const struct synthesis *pieces, int n
     struct cpu *c = cpu_of(d);
     if (!c->codec) return fail(UTTER_INTERNAL, "the CPU device has no codec yet");
     status s = UTTER_OK;
-    pthread_mutex_lock(&c->pool_lock);
+    pool_begin(c->codec_pool);
     for (int i = 0; i < n && s == UTTER_OK; i++)
         s = cpu_codec_decode(c->codec, pieces[i].codes, pieces[i].n, pieces[i].pcm, deadline);
-    pthread_mutex_unlock(&c->pool_lock);
+    pool_end(c->codec_pool);
     return s;
 }
 
 static status analyse(struct device *d, const float *pcm, int64_t n, int32_t *codes, int *n_codes, int64_t deadline) {
     struct cpu *c = cpu_of(d);
     if (!c->encoder) return fail(UTTER_INTERNAL, "the CPU device has no encoder yet");
-    pthread_mutex_lock(&c->pool_lock);
+    pool_begin(c->codec_pool);
     status s = cpu_encoder_encode(c->encoder, pcm, n, codes, n_codes, deadline);
-    pthread_mutex_unlock(&c->pool_lock);
+    pool_end(c->codec_pool);
     return s;
-}
-
-static int64_t n_bytes(const struct device *d) {
-    const struct cpu *c = (const struct cpu *)d;
-    size_t n = c->backbone ? cpu_backbone_bytes(c->backbone) : 0;
-    if (c->codec) n += cpu_codec_bytes(c->codec);
-    if (c->encoder) n += cpu_encoder_bytes(c->encoder);
-    return (int64_t)n;
 }
 
 static const char *describe(const struct device *d) { return str_text(&((const struct cpu *)d)->description); }
@@ -114,7 +104,6 @@ static void close_cpu(struct device *d) {
     cpu_codec_free(c->codec);
     cpu_encoder_free(c->encoder);
     pool_free(c->pool);
-    pthread_mutex_destroy(&c->pool_lock);
     str_free(&c->description);
     free_aligned(c);
 }
@@ -128,7 +117,6 @@ static const struct device_ops ops = {
     .synthesize = synthesize,
     .load_encoder = load_encoder,
     .analyse = analyse,
-    .n_bytes = n_bytes,
     .describe = describe,
     .close = close_cpu,
 };
@@ -140,9 +128,9 @@ status cpu_open(const struct cpu_options *options, const struct log *log, struct
     struct cpu *c;
     TRY(alloc_for(&c, 1, sizeof *c, "the CPU device"));
     c->base.ops = &ops;
-    pthread_mutex_init(&c->pool_lock, NULL);
     c->kernels = kernels;
     status s = pool_new(options->n_threads, &c->pool);
+    if (s == UTTER_OK) c->codec_pool = pool_second_lane(c->pool);
     if (s == UTTER_OK) s = describe_anew(c);
     if (s != UTTER_OK) {
         close_cpu(&c->base);

@@ -1,7 +1,10 @@
 /* The CPU device's threads: they spin briefly between jobs, then sleep.
 
    A job is cut into tasks, and whatever thread is free takes the next one. So a thread that the system keeps off the
-   processor, or that is still waking up, holds nobody up: the others do its share. */
+   processor, or that is still waking up, holds nobody up: the others do its share.
+
+   Two lanes share the threads, each with a job of its own at a time: workers help where there are tasks. The threads
+   that call count: while both lanes are in use, one worker fewer is. */
 #ifndef UTTER_CPU_POOL_H
 #define UTTER_CPU_POOL_H
 
@@ -11,12 +14,19 @@
 
 struct pool;
 
-/* n_threads counts the caller; 0: one for each core this process may use. */
+/* n_threads counts the caller; 0: one for each core this process may use. *out is the first lane. */
 status pool_new(int n_threads, struct pool **out);
 void pool_free(struct pool *p);
+struct pool *pool_second_lane(struct pool *p);
+
+/* Around the jobs of a lane that is used beside the other. With one thread, lanes take turns from begin to end. */
+void pool_begin(struct pool *p);
+void pool_end(struct pool *p);
+
 int pool_n_threads(const struct pool *p);
 
-/* Calls job(argument, task, n_tasks) once for each task, and returns when all are done. From one thread at a time. */
+/* Calls job(argument, task, n_tasks) once for each task, and returns when all are done. From one thread at a
+   time in each lane. */
 typedef void pool_job(void *argument, int task, int n_tasks);
 void pool_run_tasks(struct pool *p, pool_job *job, void *argument, int n_tasks);
 

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "base/memory.h"
 #include "cpu/cpu.h"
 #include "cpu/kernels.h"
+#include "fixtures/codec_rule.h"
 #include "fixtures/folder.h"
 #include "fixtures/tiny.h"
 
@@ -208,44 +210,129 @@ static struct sampler *sampling(int n_logits, uint32_t seed) {
     return s;
 }
 
-/* Sequences of different lengths, with the head of speech only, stopped and taken up again: together they are what
-   each is alone. */
-static void slots_together(void **unused) {
-    (void)unused;
-    enum { N_SLOTS = 3, STEPS = 24 };
-    static const int prompt[N_SLOTS] = {40, 11, 27};
-    struct fixture f = fixture_new("qwen2-q4_0");
-    const int n_head = f.model->n_codes + 1;
-    struct device *d;
-    assert_ok(cpu_open(&(struct cpu_options){2, NULL}, &(struct log){0}, &d));
-    assert_ok(d->ops->load_backbone(d, f.model, true, N_SLOTS, N_CTX));
+enum { N_SLOTS = 12, N_STEPS = 24 };
 
-    int32_t alone[N_SLOTS][STEPS], together[N_SLOTS][STEPS];
+/* Sequence i has a prompt of its own, read in two pieces. */
+static void read_prompt(const struct fixture *f, struct device *d, int slot, int i) {
+    const int n = 11 + i * 17 % 29, cut = i * 5 % n;
+    d->ops->reset(d, slot);
+    assert_ok(d->ops->prefill(d, slot, f->tokens, cut, NULL, NO_DEADLINE));
+    assert_ok(d->ops->prefill(d, slot, f->tokens + cut, n - cut, NULL, NO_DEADLINE));
+}
+
+static void generate_alone(const struct fixture *f, struct device *d, int32_t out[N_SLOTS][N_STEPS]) {
     for (int i = 0; i < N_SLOTS; i++) {
         struct generation g = {
-            .slot = i, .sampler = sampling(n_head, (uint32_t)i), .indices = alone[i], .end_index = -1};
-        assert_ok(d->ops->prefill(d, i, f.tokens, prompt[i], NULL, NO_DEADLINE));
-        assert_ok(d->ops->generate(d, &g, 1, STEPS, NO_DEADLINE));
-        assert_int_equal(g.n, STEPS);
+            .slot = i, .sampler = sampling(f->model->n_codes + 1, (uint32_t)i), .indices = out[i], .end_index = -1};
+        read_prompt(f, d, i, i);
+        assert_ok(d->ops->generate(d, &g, 1, N_STEPS, NO_DEADLINE));
+        assert_int_equal(g.n, N_STEPS);
         sampler_free(g.sampler);
     }
+}
 
+static void generate_together(const struct fixture *f, struct device *d, int32_t out[N_SLOTS][N_STEPS]) {
     struct generation g[N_SLOTS];
     for (int i = 0; i < N_SLOTS; i++) {
         const int slot = N_SLOTS - 1 - i;
-        d->ops->reset(d, slot);
-        assert_ok(d->ops->prefill(d, slot, f.tokens, prompt[i], NULL, NO_DEADLINE));
-        g[i] = (struct generation){.slot = slot, .sampler = sampling(n_head, (uint32_t)i), .end_index = -1};
+        read_prompt(f, d, slot, i);
+        g[i] =
+            (struct generation){.slot = slot, .sampler = sampling(f->model->n_codes + 1, (uint32_t)i), .end_index = -1};
     }
-    for (int done = 0; done < STEPS; done += 6) {
-        for (int i = 0; i < N_SLOTS; i++) g[i].indices = together[i] + done;
+    for (int done = 0; done < N_STEPS; done += 6) {
+        for (int i = 0; i < N_SLOTS; i++) g[i].indices = out[i] + done;
         assert_ok(d->ops->generate(d, g, N_SLOTS, 6, NO_DEADLINE));
     }
     for (int i = 0; i < N_SLOTS; i++) sampler_free(g[i].sampler);
-    assert_memory_equal(together, alone, sizeof alone);
-    for (int i = 0; i < N_SLOTS; i++)
-        for (int j = 0; j < STEPS; j++) assert_in_range(alone[i][j], 0, n_head - 1);
-    d->ops->close(d);
+}
+
+static struct device *open_speech(const struct fixture *f, const char *kernels, int n_threads) {
+    struct device *d;
+    assert_ok(cpu_open(&(struct cpu_options){n_threads, kernels}, &(struct log){0}, &d));
+    assert_ok(d->ops->load_backbone(d, f->model, true, N_SLOTS, N_CTX));
+    return d;
+}
+
+/* Sequences of different lengths, with the head of speech only, stopped and taken up again: together they are what
+   each is alone, with any number of threads. */
+static void slots_together(void **unused) {
+    (void)unused;
+    struct fixture f = fixture_new("qwen2-q4_0");
+    const char *missing;
+    const struct kernels *k;
+    for (int set = 0; (k = kernels_at(set, &missing)); set++) {
+        if (missing) continue;
+        int32_t alone[N_SLOTS][N_STEPS], together[N_SLOTS][N_STEPS];
+        struct device *d = open_speech(&f, k->name, 1);
+        generate_alone(&f, d, alone);
+        d->ops->close(d);
+        for (int n_threads = 1; n_threads <= 3; n_threads++) {
+            d = open_speech(&f, k->name, n_threads);
+            generate_together(&f, d, together);
+            assert_memory_equal(together, alone, sizeof alone);
+            d->ops->close(d);
+        }
+        for (int i = 0; i < N_SLOTS; i++)
+            for (int j = 0; j < N_STEPS; j++) assert_in_range(alone[i][j], 0, f.model->n_codes);
+    }
+    fixture_free(&f);
+}
+
+/* ---- the lanes ---- */
+
+enum { N_FRAMES = 30, N_DECODES = 12 };
+
+struct speaker {
+    struct device *device;
+    const int32_t *codes;
+    float *first;  // [N_FRAMES * hop]
+    float *pcm;    // the same, made beside the backbone
+    int64_t n_samples;
+};
+
+static void *decode_again_and_again(void *argument) {
+    const struct speaker *s = argument;
+    const struct synthesis piece = {s->codes, N_FRAMES, s->pcm};
+    for (int i = 0; i < N_DECODES; i++) {
+        assert_ok(s->device->ops->synthesize(s->device, &piece, 1, NO_DEADLINE));
+        assert_memory_equal(s->pcm, s->first, (size_t)s->n_samples * sizeof(float));
+    }
+    return NULL;
+}
+
+/* Codes are decoded while others are generated: either is what it is alone. */
+static void lanes_at_once(void **unused) {
+    (void)unused;
+    struct fixture f = fixture_new("qwen2-q4_0");
+    char path[FIXTURE_PATH];
+    struct gguf *g;
+    struct codec *codec;
+    assert_ok(fixture_path("codec.gguf", path));
+    assert_ok(fixture_codec(false, BLOCK_F16, path));
+    assert_ok(gguf_open(path, &g));
+    assert_ok(codec_load(g, &codec));
+    int32_t codes[N_FRAMES];
+    for (int i = 0; i < N_FRAMES; i++) codes[i] = i * 977 % codec->config.n_codes;
+    const int64_t n_samples = (int64_t)N_FRAMES * codec->config.hop;
+    struct speaker s = {.codes = codes, .n_samples = n_samples};
+    s.first = alloc_aligned((size_t)n_samples, sizeof(float));
+    s.pcm = alloc_aligned((size_t)n_samples, sizeof(float));
+    for (int n_threads = 1; n_threads <= 4; n_threads++) {
+        int32_t alone[N_SLOTS][N_STEPS], beside[N_SLOTS][N_STEPS];
+        pthread_t other;
+        s.device = open_speech(&f, NULL, n_threads);
+        assert_ok(s.device->ops->load_codec(s.device, codec));
+        assert_ok(s.device->ops->synthesize(s.device, &(struct synthesis){codes, N_FRAMES, s.first}, 1, NO_DEADLINE));
+        generate_alone(&f, s.device, alone);
+        assert_int_equal(pthread_create(&other, NULL, decode_again_and_again, &s), 0);
+        generate_together(&f, s.device, beside);
+        pthread_join(other, NULL);
+        assert_memory_equal(beside, alone, sizeof alone);
+        s.device->ops->close(s.device);
+    }
+    free_aligned(s.first);
+    free_aligned(s.pcm);
+    codec_free(codec);
     fixture_free(&f);
 }
 
@@ -365,6 +452,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_and_greedy),
         cmocka_unit_test(slots_together),
+        cmocka_unit_test(lanes_at_once),
         cmocka_unit_test(ends),
         cmocka_unit_test(limits),
         cmocka_unit_test(long_prompts),

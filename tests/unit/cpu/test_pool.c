@@ -1,6 +1,7 @@
 /* The thread pool: every thread once a job, no deadlock however jobs and sleep fall, an end at any moment. */
 #include "test.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -96,6 +97,51 @@ static void caller_sleeps(void **unused) {
     pool_free(p);
 }
 
+struct lane_user {
+    struct pool *pool;
+    int n_jobs;
+    int64_t sum;  // of all tasks' numbers, by the tasks
+    int64_t parts[MAX];
+};
+
+static void add_task(void *argument, int task, int n_tasks) {
+    struct lane_user *u = argument;
+    (void)n_tasks;
+    u->parts[task] += task + 1;
+}
+
+static void *use_lane(void *argument) {
+    struct lane_user *u = argument;
+    for (int i = 0; i < u->n_jobs; i++) {
+        if (i % 50 == 0) pool_begin(u->pool);
+        pool_run_tasks(u->pool, add_task, u, 1 + i % MAX);
+        if (i % 50 == 49) pool_end(u->pool);
+        if (i % 200 == 199) sleep_us(i % 3 * 60);
+    }
+    for (int i = 0; i < MAX; i++) u->sum += u->parts[i];
+    return NULL;
+}
+
+/* Both lanes at once, now and then alone: every task of each is done once. */
+static void two_lanes(void **unused) {
+    (void)unused;
+    for (int n_threads = 1; n_threads <= 4; n_threads++) {
+        struct pool *p;
+        assert_ok(pool_new(n_threads, &p));
+        struct lane_user users[2] = {{.pool = p, .n_jobs = 3200}, {.pool = pool_second_lane(p), .n_jobs = 1600}};
+        pthread_t other;
+        assert_int_equal(pthread_create(&other, NULL, use_lane, &users[1]), 0);
+        use_lane(&users[0]);
+        pthread_join(other, NULL);
+        for (int i = 0; i < 2; i++) {
+            int64_t want = 0;
+            for (int j = 0; j < users[i].n_jobs; j++) want += (1 + j % MAX) * (2 + j % MAX) / 2;
+            assert_int_equal(users[i].sum, want);
+        }
+        pool_free(p);
+    }
+}
+
 static void ends_at_any_moment(void **unused) {
     (void)unused;
     struct counts c = {.n_threads = 5};
@@ -145,6 +191,7 @@ int main(void) {
         cmocka_unit_test(memory_is_passed_on),
         cmocka_unit_test(jobs_between_sleeps),
         cmocka_unit_test(caller_sleeps),
+        cmocka_unit_test(two_lanes),
         cmocka_unit_test(ends_at_any_moment),
         cmocka_unit_test(sizes),
         cmocka_unit_test(shares_cover_everything_once),
