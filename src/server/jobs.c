@@ -9,7 +9,7 @@
 #include "server/speech.h"
 
 enum { MAX_CALLER = 64, LEAST_BUFFER = 64 << 10 };
-#define PATIENCE_NS ((int64_t)2 * 1000000000)  // with a reader that stands still while others wait
+#define PATIENCE_NS ((int64_t)3 * 1000000000)  // with a reader that stands still while others wait
 
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_PARKED, JOB_READY, JOB_OVER };
 

@@ -94,7 +94,7 @@ static status open_parts(struct server *s) {
     const struct server_options *o = &s->options;
     const struct jobs_options jobs = {
         .n_threads = o->n_places,
-        .n_open = o->n_places + 1 + o->n_places / 4,
+        .n_open = o->n_places + 1 + o->n_places / 2,
         .n_queue = s->limit.queue,
         .n_queue_caller = s->limit.queue_per_caller,
         .first_frames = o->first_frames,
@@ -145,7 +145,10 @@ status server_start(const struct server_options *o, struct server **out) {
     pthread_rwlock_init(&s->settings_lock, NULL);
     status result = start(s);
     if (result != UTTER_OK) {
+        char *message = strdup(fail_message());  // stopping says something too
         server_stop(s, 0);
+        fail(result, "%s", message ? message : "out of memory");
+        free(message);
         return result;
     }
     *out = s;
