@@ -37,7 +37,7 @@ enum unit { PER_SECOND, MILLISECONDS, MEGABYTES };
 static const struct {
     const char *name;
     int digits;
-} units[] = {{"/s", 1}, {"ms", 1}, {"MB", 0}};
+} units[] = {{"tokens/s", 1}, {"ms", 1}, {"MB", 0}};
 
 // A value of `amount` things done in so many seconds, or of bytes.
 static double shown(enum unit unit, double amount, double value) {
@@ -176,7 +176,7 @@ static const int depths[] = {0, 512, 1500};
 static status backbone_rows(struct compare *c, const char *model, int threads, struct program *p, int n) {
     char what[96], command[64];
     for (int tokens = 128; tokens <= 512; tokens *= 4) {
-        snprintf(what, sizeof what, "%s: prompt of %d, tokens", model, tokens);
+        snprintf(what, sizeof what, "%s: prompt of %d tokens", model, tokens);
         snprintf(command, sizeof command, "prefill %d", tokens);
         TRY(take_turns(c, &(struct row){what, threads, PER_SECOND, tokens}, p, n, 0, command));
     }

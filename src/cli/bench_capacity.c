@@ -13,17 +13,14 @@ enum { CPU_MOST = 64, GPU_MOST = 512, N_TEXTS = 4 };
 
 /* About ten seconds each. */
 static const char *const texts[N_TEXTS] = {
-    "The harbour was quiet when the first boats came in. Gulls sat along the wall, and the smell of tar and salt lay "
-    "over "
-    "the stones. Nobody spoke until the nets were down and the ropes made fast.",
-    "A small machine in the corner counts the hours and says nothing about them. Once a day somebody winds it, looks "
-    "at "
-    "the window, and goes back to work. That is all it ever asked for.",
-    "If you follow the path behind the mill you will reach a bridge of three planks. Cross it slowly, because the "
-    "water "
-    "below is deep and cold. On the other side there is bread, and a warm stove.",
-    "Rain came from the west before noon and stayed until the lamps were lit. The children drew ships on the glass and "
-    "named every one of them. By evening there was a fleet of forty sails.",
+    ("The harbour was quiet when the first boats came in. Gulls sat along the wall, and the smell of tar and salt lay "
+     "over the stones. Nobody spoke until the nets were down and the ropes made fast."),
+    ("A small machine in the corner counts the hours and says nothing about them. Once a day somebody winds it, looks "
+     "at the window, and goes back to work. That is all it ever asked for."),
+    ("If you follow the path behind the mill you will reach a bridge of three planks. Cross it slowly, because the "
+     "water below is deep and cold. On the other side there is bread, and a warm stove."),
+    ("Rain came from the west before noon and stayed until the lamps were lit. The children drew ships on the glass "
+     "and named every one of them. By evening there was a fleet of forty sails."),
 };
 
 struct ear {
