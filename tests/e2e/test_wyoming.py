@@ -2,7 +2,7 @@
 """utter serve --wyoming, as Home Assistant's integration uses it, with the "wyoming" package from PyPI.
 
 usage: test_wyoming.py UTTER
-The package is looked for in this Python, and in the one that UTTER_PYTHON names; skipped (exit code 77) without it."""
+Where this Python has no such package, it is fetched into the build folder; skipped (exit code 77) where that fails."""
 
 import array
 import asyncio
@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 try:
@@ -21,12 +22,19 @@ try:
     from wyoming.tts import (Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop, SynthesizeStopped,
                              SynthesizeVoice)
 except ImportError:
-    other = os.environ.get("UTTER_PYTHON")
-    if other and "UTTER_PYTHON_TRIED" not in os.environ:
-        os.environ["UTTER_PYTHON_TRIED"] = "1"
-        os.execv(other, [other, *sys.argv])
-    print("skipped: the Python package wyoming is missing (pip install wyoming; UTTER_PYTHON names its Python)")
-    sys.exit(77)
+    place = os.path.join(os.environ.get("UTTER_BUILD", tempfile.gettempdir()), "venv-wyoming")
+    python = os.path.join(place, "bin", "python")
+    try:
+        if os.path.abspath(sys.executable) == os.path.abspath(python):
+            raise OSError("it is incomplete")
+        if not os.path.exists(python) or subprocess.run([python, "-c", "import wyoming"], capture_output=True).returncode:
+            subprocess.run([sys.executable, "-m", "venv", place], check=True, capture_output=True, timeout=120)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "15", "wyoming"],
+                           check=True, capture_output=True, timeout=120)
+    except (OSError, subprocess.SubprocessError) as e:
+        print("skipped: the Python package wyoming is not there and could not be fetched (pip install wyoming):", e)
+        sys.exit(77)
+    os.execv(python, [python, *sys.argv])
 
 PATIENCE_S = 60
 
