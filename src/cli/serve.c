@@ -178,7 +178,7 @@ int command_serve(int argc, char **argv) {
          0},
         {"wyoming", 0, OPTION_FLAG, &o->wyoming, NULL, "speak the Wyoming protocol too, for Home Assistant", 0, 0},
         {"wyoming-address", 0, OPTION_TEXT, &o->wyoming_address, "HOST:PORT", "there; default: 127.0.0.1:10200", 0, 0},
-        {"places", 0, OPTION_INT, &o->n_places, "N", "texts spoken at once; default: 4", 1, 256},
+        {"places", 0, OPTION_INT, &o->n_places, "N", "texts spoken at once; default: 8", 1, 256},
         {"queue", 0, OPTION_INT, &o->queue, "N", "texts that may wait; default: 256", 1, 1000000},
         {"characters", 0, OPTION_INT, &o->characters, "N", "of a text at most; default: 4096", 1, 10000000},
         {"deadline", 0, OPTION_INT, &o->deadline_s, "SECONDS", "for a text, waiting included; default: 600", 1,

@@ -28,7 +28,7 @@ struct clone_task {
 };
 
 struct cloner {
-    const char *encoder;
+    struct str encoder;
     const utter_options *options;
     utter *u;
     pthread_t thread;
@@ -113,7 +113,7 @@ static status make(struct cloner *c, struct clone_task *t, struct str *path, str
     TRY(clip_find("the recording", sound->samples, sound->n, &clip));
     TRY(check_language(o));
     clip_judge(&clip, sound->n_clipped, o->text, warn, t->warnings);
-    TRY(clip_encode(&clip, c->encoder, c->options, &codes, &n_codes, &codec));
+    TRY(clip_encode(&clip, c->encoder.data, c->options, &codes, &n_codes, &codec));
     const struct voice_draft draft = {.name = o->name,
                                       .language = o->language,
                                       .note = o->note,
@@ -175,10 +175,17 @@ static void *work(void *user) {
 
 status cloner_open(const char *encoder, const utter_options *options, struct cloner **out) {
     *out = NULL;
-    if (access(encoder, R_OK) != 0) return fail(UTTER_IO, "cannot read the encoder %s: %s", encoder, strerror(errno));
-    struct cloner *c = calloc(1, sizeof *c);
-    if (!c) return fail_memory(sizeof *c, "cloning");
-    c->encoder = encoder;
+    struct str path = {0};
+    status s = encoder_find(encoder, NULL, &path);
+    if (s == UTTER_OK && access(path.data, R_OK) != 0)
+        s = fail(UTTER_IO, "cannot read the encoder %s: %s", path.data, strerror(errno));
+    struct cloner *c = s == UTTER_OK ? calloc(1, sizeof *c) : NULL;
+    if (s == UTTER_OK && !c) s = fail_memory(sizeof *c, "cloning");
+    if (s != UTTER_OK) {
+        str_free(&path);
+        return s;
+    }
+    c->encoder = path;
     c->options = options;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
@@ -210,6 +217,7 @@ void cloner_close(struct cloner *c) {
     }
     pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);
+    str_free(&c->encoder);
     free(c);
 }
 

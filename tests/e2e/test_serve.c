@@ -484,6 +484,9 @@ static void test_keys_let_in_and_keep_out(void **state) {
     a = serve_ask(&s, "GET", "/v1/models", as_anna, NULL, 0);
     assert_int_equal(a.status, 401);
     answer_free(&a);
+    for (double until = seconds_now() + 30; !serve_said(&s, "voices were read anew") && seconds_now() < until;)
+        usleep(10000);
+    assert_true(serve_said(&s, "voices were read anew"));
     // a damaged file leaves all as it was
     run("echo nonsense >keys");
     kill(s.pid, SIGHUP);
