@@ -18,7 +18,7 @@ struct clone_order {
 };
 void clone_order_free(struct clone_order *o);
 
-/* encoder: a file; `options`: of the engine, for its threads and codec. */
+/* encoder: a file, or the name of one that was pulled; `options`: of the engine, for its threads and codec. */
 status cloner_open(const char *encoder, const utter_options *options, struct cloner **out);
 void cloner_serve(struct cloner *c, utter *u);
 /* No more is begun; readers are told. */

@@ -16,7 +16,7 @@
 
 enum {
     DEFAULT_PORT = 5555,
-    DEFAULT_PLACES = 4,
+    DEFAULT_PLACES = 8,
     DEFAULT_DRAIN_S = 30,
     BUFFER_BYTES = 1 << 20,
     BUFFERS_BYTES = 64 << 20,
