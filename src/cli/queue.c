@@ -73,14 +73,13 @@ static status status_of_worker(struct queue *q, const char *key, void *user) {
     redisReply *reply;
     TRY(redis_call(q->redis, &reply, "GET %s", key));
     int n_done, n_given_up, n_streams;
-    double audio_s, work_s;
+    double audio_s, busy_s;
     if (reply_text(reply) &&
-        sscanf(reply->str, "%d %d %lf %lf %d", &n_done, &n_given_up, &audio_s, &work_s, &n_streams) == 5)
-        json_array_append_new(
-            json_object_get(user, "workers"),
-            json_pack("{s:o, s:i, s:i, s:f, s:f, s:i}", "name", json_text(name_in(key, "worker:")), "sentences", n_done,
-                      "given_up", n_given_up, "audio_s", audio_s, "real_time_factor",
-                      work_s > 0 ? audio_s * n_streams / work_s : 0.0, "streams", n_streams));
+        sscanf(reply->str, "%d %d %lf %lf %d", &n_done, &n_given_up, &audio_s, &busy_s, &n_streams) == 5)
+        json_array_append_new(json_object_get(user, "workers"),
+                              json_pack("{s:o, s:i, s:i, s:f, s:f, s:i}", "name", json_text(name_in(key, "worker:")),
+                                        "sentences", n_done, "given_up", n_given_up, "audio_s", audio_s,
+                                        "real_time_factor", busy_s > 0 ? audio_s / busy_s : 0.0, "streams", n_streams));
     freeReplyObject(reply);
     return UTTER_OK;
 }

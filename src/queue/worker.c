@@ -38,6 +38,8 @@ struct worker {
         char key[KEY], id[ENTRY_ID];  // the job in hand
     } hands[MAX_STREAMS];
     struct worker_report report;
+    int n_busy;             // hands with a job
+    int64_t busy_since_ns;  // while there are some
     int64_t last_work_ns;
     int n_running;   // threads
     int n_failures;  // of this machine, in a row
@@ -78,7 +80,10 @@ static void end_all(struct worker *w, status s) {
 
 static void hold(struct hand_thread *t, const char *key, const char *id) {
     pthread_mutex_lock(&t->w->lock);
-    t->hand->busy = id != NULL;
+    const bool busy = id != NULL;
+    if (busy && t->w->n_busy++ == 0) t->w->busy_since_ns = clock_ns();
+    if (!busy && --t->w->n_busy == 0) t->w->report.busy_s += (double)(clock_ns() - t->w->busy_since_ns) * 1e-9;
+    t->hand->busy = busy;
     snprintf(t->hand->key, KEY, "%s", key ? key : "");
     snprintf(t->hand->id, ENTRY_ID, "%s", id ? id : "");
     pthread_mutex_unlock(&t->w->lock);
@@ -114,18 +119,16 @@ static status give_up(struct hand_thread *t, const char *book, int unit, const c
     return UTTER_OK;
 }
 
-static status put_down(struct hand_thread *t, const struct queued *j, const struct str *sound, int64_t n,
-                       double work_s) {
+static status put_down(struct hand_thread *t, const struct queued *j, const struct str *sound, int64_t n) {
     double audio_s = (double)n / t->w->rate_hz;
-    TRY(redis_add(t->redis, "XADD " QUEUE_PREFIX "done:%s * unit %d sound %b worker %s audio %f work %f", j->book,
-                  j->unit, sound->data, sound->len, t->w->name, audio_s, work_s));
+    TRY(redis_add(t->redis, "XADD " QUEUE_PREFIX "done:%s * unit %d sound %b worker %s", j->book, j->unit, sound->data,
+                  sound->len, t->w->name));
     TRY(redis_add(t->redis, "EXPIRE " QUEUE_PREFIX "done:%s 604800", j->book));
     TRY(add_end(t));
     TRY(commit(t));
     pthread_mutex_lock(&t->w->lock);
     t->w->report.n_done++;
     t->w->report.audio_s += audio_s;
-    t->w->report.work_s += work_s;
     t->w->last_work_ns = clock_ns();
     t->w->n_failures = 0;
     pthread_mutex_unlock(&t->w->lock);
@@ -171,10 +174,10 @@ static status do_job(struct hand_thread *t, const struct served *served, const c
         return give_up(t, NULL, 0, json, len, why);
     }
     struct str sound = {0};
-    int64_t n = 0, began = clock_ns();
+    int64_t n = 0;
     status s = speak(t, &j, served->voice, &sound, &n);
     if (s == UTTER_OK) {
-        s = put_down(t, &j, &sound, n, (double)(clock_ns() - began) * 1e-9);
+        s = put_down(t, &j, &sound, n);
     } else if (unit_is_given_up(s)) {
         char why[512];
         snprintf(why, sizeof why, "%s", fail_message());
@@ -326,7 +329,8 @@ static status say_alive(struct worker *w, struct redis *redis) {
     struct str told = {0};
     pthread_mutex_lock(&w->lock);
     memcpy(hands, w->hands, sizeof hands);
-    str_printf(&told, "%d %d %.1f %.1f %d", w->report.n_done, w->report.n_given_up, w->report.audio_s, w->report.work_s,
+    str_printf(&told, "%d %d %.1f %.1f %d", w->report.n_done, w->report.n_given_up, w->report.audio_s,
+               w->report.busy_s + (w->n_busy ? (double)(clock_ns() - w->busy_since_ns) * 1e-9 : 0),
                w->options.n_streams);
     for (int i = 0; i < w->n_served; i++) str_printf(&told, " %s", w->served[i].identity);
     pthread_mutex_unlock(&w->lock);

@@ -16,7 +16,7 @@ struct worker_options {
 
 struct worker_report {
     int n_done, n_given_up;
-    double audio_s, work_s;  // of sound; of threads' time
+    double audio_s, busy_s;  // of sound; of time with at least one sentence in hand
 };
 
 /* Works until *stop, or until Redis is gone for ten minutes. */
