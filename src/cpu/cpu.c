@@ -96,6 +96,14 @@ static status analyse(struct device *d, const float *pcm, int64_t n, int32_t *co
     return s;
 }
 
+static int64_t n_bytes(const struct device *d) {
+    const struct cpu *c = (const struct cpu *)d;
+    size_t n = c->backbone ? cpu_backbone_bytes(c->backbone) : 0;
+    if (c->codec) n += cpu_codec_bytes(c->codec);
+    if (c->encoder) n += cpu_encoder_bytes(c->encoder);
+    return (int64_t)n;
+}
+
 static const char *describe(const struct device *d) { return str_text(&((const struct cpu *)d)->description); }
 
 static void close_cpu(struct device *d) {
@@ -117,6 +125,7 @@ static const struct device_ops ops = {
     .synthesize = synthesize,
     .load_encoder = load_encoder,
     .analyse = analyse,
+    .n_bytes = n_bytes,
     .describe = describe,
     .close = close_cpu,
 };

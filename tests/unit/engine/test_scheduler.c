@@ -158,7 +158,6 @@ static void ask_codes(struct client *c, int slot, int n) {
 static int32_t counting[2000];
 
 static void ask_prompt(struct client *c, int n) {
-    for (int i = 0; i < 2000; i++) counting[i] = i;
     c->call = (struct call){.kind = CALL_PREFILL, .slot = -1, .tokens = counting, .n = n, .waiter = &c->waiter};
     submit(c);
 }
@@ -448,6 +447,7 @@ static void test_windows_are_decoded_together_as_far_as_that_goes(void **state) 
 
 int main(void) {
     fake.device.ops = &fake_ops;
+    for (int i = 0; i < 2000; i++) counting[i] = i;
     pthread_mutex_init(&fake.lock, NULL);
     pthread_cond_init(&fake.changed, NULL);
     const struct CMUnitTest tests[] = {
