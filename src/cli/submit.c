@@ -110,8 +110,8 @@ int command_submit(int argc, char **argv) {
     if (s == UTTER_OK) {
         read_report_end(&r.report, r.spool, &r.output, &r.written);
         if (!r.report.quiet)
-            fprintf(stderr, "utter submit: %d workers spoke; %.2f ms a sentence were spent here on the queue\n",
-                    r.queue.n_workers, r.queue.overhead_s * 1e3 / r.reading.units.n);
+            fprintf(stderr, "utter submit: %d workers spoke; the queue took %.2f ms of the processor a sentence here\n",
+                    r.queue.n_workers, r.queue.processor_s * 1e3 / r.reading.units.n);
     }
     progress_clear(&r.report.progress);
     if (r.json) read_report_json(&r.report, s, r.spool, &r.output, &r.written);

@@ -36,6 +36,13 @@ static status drop(status s, redisReply **reply) {
     return s;
 }
 
+// Of the processor, in this thread.
+static double processor_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 // ---- the book's name in the queue ----
 
 static void hash_text(uint64_t *hash, const char *text) {
@@ -156,11 +163,10 @@ static status take_result(struct submission *s, const redisReply *fields) {
 }
 
 // The results that there are; waits a moment for one.
-static status take_out(struct submission *s, int block_ms, double *worked_s) {
+static status take_out(struct submission *s, int block_ms) {
     redisReply *reply;
     TRY(redis_wait(s->redis, block_ms * 1e-3, &reply, "XREAD COUNT %d BLOCK %d STREAMS " QUEUE_PREFIX "done:%s %s",
                    AT_ONCE, block_ms, s->book, s->last_id));
-    int64_t began = clock_ns();
     const redisReply *entries = reply_at(reply_at(reply, 0), 1);
     status result = UTTER_OK;
     size_t n = 0;
@@ -177,7 +183,6 @@ static status take_out(struct submission *s, int block_ms, double *worked_s) {
         TRY(redis_commit(s->redis, &reply));
         freeReplyObject(reply);
     }
-    *worked_s += (double)(clock_ns() - began) * 1e-9;
     return result;
 }
 
@@ -287,10 +292,8 @@ static status follow(struct submission *s) {
     s->last_result_ns = s->looked_ns = clock_ns();
     s->reminded_ns = clock_ns() - REMIND_NS + QUIET_NS / 5;
     while (spool_n_done(s->spool) < s->reading->units.n) {
-        int64_t began = clock_ns();
         TRY(put_in(s));
-        s->report.overhead_s += (double)(clock_ns() - began) * 1e-9;
-        TRY(take_out(s, BLOCK_MS, &s->report.overhead_s));
+        TRY(take_out(s, BLOCK_MS));
         TRY(tell_book(s));
         int64_t now = clock_ns();
         if (now - s->last_result_ns < QUIET_NS / 5) continue;
@@ -315,8 +318,10 @@ status submit_run(const struct reading *reading, struct spool *spool, const stru
         .url = options->url, .log = options->log, .stop = options->stop, .patience_s = PATIENCE_S};
     status result =
         s->queued ? redis_open(&redis, &s->redis) : fail_memory((size_t)reading->units.n * ENTRY_ID, "a queue");
+    double began_s = processor_s();
     if (result == UTTER_OK) result = follow(s);
     *out = s->report;
+    out->processor_s = processor_s() - began_s;
     for (int i = 0; i < s->report.n_workers; i++) free(s->workers[i]);
     redis_close(s->redis);
     free(s->queued);

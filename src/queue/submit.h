@@ -15,8 +15,8 @@ struct submit_options {
 };
 
 struct submit_report {
-    int n_workers;      // that sent sound
-    double overhead_s;  // spent here on sentences, writing them into the queue and their sound into the spool
+    int n_workers;       // that sent sound
+    double processor_s;  // spent here on writing sentences into the queue and their sound into the spool
 };
 
 /* Until the spool is full. *stop ends it with UTTER_CANCELLED; what is in the queue is spoken all the same, and taken
