@@ -186,7 +186,8 @@ static status run_calls(struct load *l) {
             curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &call);
             end(l, (struct exchange *)call, result);
         }
-        if (l->n_done < l->n_requests) curl_multi_poll(l->multi, NULL, 0, 200, NULL);
+        const bool full = l->n_started == l->n_requests || l->n_started - l->n_done == l->n_at_once;
+        if (full && l->n_done < l->n_requests) curl_multi_poll(l->multi, NULL, 0, 200, NULL);
     }
     l->seconds = seconds_since(since);
     return UTTER_OK;
