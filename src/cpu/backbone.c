@@ -38,8 +38,8 @@ static status out_of_time(void) { return fail(UTTER_DEADLINE, "the language mode
 
 static status multiply_head(struct cpu_backbone *b, const float *states, int n, float *logits) {
     struct forward *f = b->forward;
-    return matmul(f->kernels, f->pool, f->scratch, &b->head, states, b->model->config.n_embd, n, NULL, logits,
-                  b->n_head);
+    return matmul(forward_step_kernels(f), f->pool, f->scratch, &b->head, states, b->model->config.n_embd, n, NULL,
+                  logits, b->n_head);
 }
 
 static float *hidden_of(struct cpu_backbone *b, int slot) {
@@ -65,7 +65,7 @@ static status prefill_block(struct cpu_backbone *b, int slot, const int32_t *tok
     const int n_keep = logits ? n : last ? 1 : 0;
     for (int i = 0; i < n; i++) b->places[i] = (struct place){tokens[i], slot, s->n_past + i};
     s->ready = false;
-    TRY(forward_run(b->forward, b->places, n, n_keep));
+    TRY(forward_run(b->forward, true, b->places, n, n_keep));
     s->n_past += n;
     if (logits) TRY(multiply_head(b, b->forward->normed, n, logits));
     if (!last) return UTTER_OK;
@@ -113,7 +113,7 @@ static status run_pending(struct cpu_backbone *b, const struct generation *gener
         if (s->pending >= 0) b->places[n++] = (struct place){s->pending, slot, s->n_past};
     }
     if (n == 0) return UTTER_OK;
-    TRY(forward_run(b->forward, b->places, n, n));
+    TRY(forward_run(b->forward, false, b->places, n, n));
     for (int i = 0; i < n; i++) {
         struct slot *s = &b->slots[b->places[i].slot];
         memcpy(hidden_of(b, b->places[i].slot), b->forward->normed + i * e, (size_t)e * sizeof(float));

@@ -10,6 +10,7 @@
 /* What the threads share while they work on rows [first, n) of a pass. */
 struct pass {
     struct forward *f;
+    const struct kernels *kernels;  // for the products
     const struct place *places;
     int first, n;
     int layer;
@@ -176,7 +177,7 @@ static status multiply_rows(const struct pass *p, const struct product *products
         at[i] = products[i];
         at[i].y += p->first * at[i].y_stride;
     }
-    return matmul_group(p->f->kernels, p->f->pool, p->f->scratch, at, n_products, x + p->first * cols, cols,
+    return matmul_group(p->kernels, p->f->pool, p->f->scratch, at, n_products, x + p->first * cols, cols,
                         p->n - p->first);
 }
 
@@ -206,9 +207,13 @@ static status run_layer(struct pass *p, int n_keep) {
     return multiply_rows(p, &down, 1, f->gate);
 }
 
-status forward_run(struct forward *f, const struct place *places, int n, int n_keep) {
+const struct kernels *forward_step_kernels(const struct forward *f) {
+    return f->kernels->for_steps ? f->kernels->for_steps : f->kernels;
+}
+
+status forward_run(struct forward *f, bool prompt, const struct place *places, int n, int n_keep) {
     const struct backbone_config *c = &f->model->config;
-    struct pass p = {.f = f, .places = places, .n = n};
+    struct pass p = {.f = f, .kernels = prompt ? f->kernels : forward_step_kernels(f), .places = places, .n = n};
     run_rows(&p, embed_rows, 4);
     for (p.layer = 0; p.layer < c->n_layers; p.layer++) TRY(run_layer(&p, p.layer == c->n_layers - 1 ? n_keep : n));
     run_rows(&p, norm_for_output, 8);

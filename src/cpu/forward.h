@@ -53,8 +53,12 @@ status forward_new(const struct backbone *model, const struct kernels *kernels, 
                    int n_ctx, int n_rows, struct forward **out);
 void forward_free(struct forward *f);
 
-/* Runs places[n], n <= n_rows. Of the last n_keep places, hidden states (normed, ready for the output matrix) are left
-   in f->normed [n_keep, E]. */
-status forward_run(struct forward *f, const struct place *places, int n, int n_keep);
+/* What steps of generation are multiplied with, and the head. */
+const struct kernels *forward_step_kernels(const struct forward *f);
+
+/* Runs places[n], n <= n_rows, of a prompt or of a step of generation: either is the same to the bit however many stand
+   together, but they may be multiplied by different kernels. Of the last n_keep places, hidden states (normed, ready
+   for the output matrix) are left in f->normed [n_keep, E]. */
+status forward_run(struct forward *f, bool prompt, const struct place *places, int n, int n_keep);
 
 #endif

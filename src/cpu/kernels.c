@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* clang 14 has no name for it in __builtin_cpu_supports. AVX's registers are what the system must save for it. */
 static bool has_f16c(void) {
@@ -38,6 +40,25 @@ static const char *avx512vnni_lacks(void) {
     if (lacks) return lacks;
     return __builtin_cpu_supports("avx512vnni") ? NULL : "AVX-512 VNNI";
 }
+
+/* Linux gives a process the tiles' registers when it asks for them, once for all its threads. */
+static bool may_use_tiles(void) {
+#if defined(__linux__)
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
+static const char *amx_lacks(void) {
+    const char *lacks = avx512vnni_lacks();
+    if (lacks) return lacks;
+    enum { TILE = 1 << 24, BF16 = 1 << 22 };  // in edx of leaf 7
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (TILE | BF16)) != (TILE | BF16)) return "AMX";
+    return may_use_tiles() ? NULL : "the system's leave to use AMX";
+}
 #endif
 
 static const char *nothing(void) { return NULL; }
@@ -48,9 +69,8 @@ static const struct {
 } sets[] = {
     {&kernels_portable, nothing},
 #if defined(__x86_64__)
-    {&kernels_avx2, avx2_lacks},
-    {&kernels_avx512bw, avx512_lacks},
-    {&kernels_avx512vnni, avx512vnni_lacks},
+    {&kernels_avx2, avx2_lacks},  {&kernels_avx512bw, avx512_lacks}, {&kernels_avx512vnni, avx512vnni_lacks},
+    {&kernels_amx, amx_lacks},
 #endif
 };
 

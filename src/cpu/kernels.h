@@ -110,8 +110,9 @@ struct attention {
 
 struct kernels {
     const char *name;
-    int lanes;         // rows of a panel; positions of a block of keys
-    int n_tile_float;  // tokens of a tile
+    const struct kernels *for_steps;  // for a few tokens at a time, upon the same panels; NULL: this set
+    int lanes;                        // rows of a panel; positions of a block of keys
+    int n_tile_float;                 // tokens of a tile
     int n_tile_small;
     int n_tile_coarse;  // and I16
     int zero8;          // added to 8-bit weights: 0 or 128
@@ -158,7 +159,7 @@ const struct kernels *kernels_at(int i, const char **missing);
 
 extern const struct kernels kernels_portable;
 #if defined(__x86_64__)
-extern const struct kernels kernels_avx2, kernels_avx512bw, kernels_avx512vnni;
+extern const struct kernels kernels_avx2, kernels_avx512bw, kernels_avx512vnni, kernels_amx;
 #endif
 
 #endif

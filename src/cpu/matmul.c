@@ -96,9 +96,10 @@ void matmul_scratch_free(struct matmul_scratch *s) {
     free_aligned(s);
 }
 
-/* Bytes that one token needs: floats; or words, scales, starts and sums, one after the other for all tokens. */
+/* Bytes that one token needs: floats; or words, scales, starts and sums, one after the other for all tokens. Words take
+   up to 4 bytes a column, two halves of 16 bits. */
 static size_t token_bytes(enum format format, int64_t cols) {
-    return (size_t)(format_is_float(format) ? cols * 4 : 2 * cols + cols / 8 + cols / 4 + cols / 8);
+    return (size_t)(format_is_float(format) ? cols * 4 : 4 * cols + cols / 8 + cols / 4 + cols / 8);
 }
 
 static status scratch_grow(struct matmul_scratch *s, int64_t n, size_t per_token) {
@@ -107,7 +108,8 @@ static status scratch_grow(struct matmul_scratch *s, int64_t n, size_t per_token
     free_aligned(s->memory);
     s->memory = NULL;
     s->n_bytes = 0;
-    TRY(alloc_for(&s->memory, (size_t)n, per_token, "the matrix products"));
+    TRY(alloc_for(&s->memory, (size_t)n + TILE_MAX, per_token,
+                  "the matrix products"));  // tiles may be read to their end
     s->n_bytes = (size_t)n_bytes;
     return UTTER_OK;
 }
@@ -134,9 +136,9 @@ static int64_t tile_begin(const struct group *g, int64_t i) { return g->n * i / 
 static struct tile_room tile_room(const struct group *g, int64_t i) {
     const int64_t t = tile_begin(g, i), cols = g->cols, all = g->n * cols;
     if (format_is_float(g->format)) return (struct tile_room){.f = (float *)g->room + t * cols};
-    uint8_t *scale = g->room + 2 * all, *start = scale + all / 8, *sum = start + all / 4;
+    uint8_t *scale = g->room + 4 * all, *start = scale + all / 8, *sum = start + all / 4;
     return (struct tile_room){
-        .q = (uint32_t *)g->room + t * cols / 2,
+        .q = (uint32_t *)g->room + t * cols,
         .scale = (float *)scale + t * cols / BLOCK,
         .start = (int32_t *)start + t * cols / (g->format == FORMAT_Q8H ? BLOCK / 2 : BLOCK),
         .sum = (float *)sum + t * cols / BLOCK,
@@ -182,7 +184,7 @@ static void multiply_float(const struct group *g, const struct product *p, int64
 static void multiply_small(const struct group *g, const struct product *p, int64_t begin, int64_t end) {
     const struct panels *w = &p->w->panels;
     int64_t n_panels = (int64_t)(SMALL_BYTES / w->panel_bytes);
-    if (n_panels < 1) n_panels = 1;
+    n_panels = n_panels < 2 ? 2 : n_panels / 2 * 2;
     for (int64_t at = begin; at < end; at += n_panels)
         for (int64_t i = 0; i < g->n_tiles; i++) {
             const struct tile tile = tile_at(g, i, 0);

@@ -362,7 +362,7 @@ static void ends(void **unused) {
     assert_ok(d->ops->prefill(d, 0, &f.tokens[0], 1, after, NO_DEADLINE));
     d->ops->reset(d, 1);
     assert_ok(d->ops->prefill(d, 1, f.tokens, N_TOKENS, NULL, NO_DEADLINE));
-    assert_ok(d->ops->prefill(d, 1, f.greedy, first + 1, NULL, NO_DEADLINE));
+    for (int i = 0; i <= first; i++) assert_ok(d->ops->generate(d, &g[1], 1, 1, NO_DEADLINE));
     assert_ok(d->ops->prefill(d, 1, &f.tokens[0], 1, want, NO_DEADLINE));
     assert_memory_equal(after, want, (size_t)f.n_vocab * sizeof(float));
     free_aligned(after);
