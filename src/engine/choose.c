@@ -77,8 +77,9 @@ static bool is_of_the_model(status s) {
     return s == UTTER_FORMAT || s == UTTER_IO || s == UTTER_UNSUPPORTED || s == UTTER_MEMORY;
 }
 
+// *taken: the name of what has been opened; NULL: nothing.
 static status open_first(const utter_options *options, const struct log *log, const struct candidate *list, int n,
-                         utter **out) {
+                         const char **taken, utter **out) {
     for (int i = 0; i < n; i++) {
         utter_options with = *options;
         with.model = list[i].name;
@@ -87,6 +88,7 @@ static status open_first(const utter_options *options, const struct log *log, co
             log_say(log, UTTER_LOG_INFO, "%s is the %s%s; --model takes another", list[i].name,
                     n == 1 ? "model that is installed" : "installed model with the most weights",
                     i > 0 ? " that can be used" : "");
+            *taken = list[i].name;
             return UTTER_OK;
         }
         if (s == UTTER_OK) {
@@ -102,15 +104,31 @@ static status open_first(const utter_options *options, const struct log *log, co
     return UTTER_OK;
 }
 
-status open_installed(const utter_options *options, utter **out) {
+static status open_best(const utter_options *options, struct str *name, utter **out) {
     const struct log log = {options->log, options->log_user};
     struct candidate *list;
+    const char *taken = NULL;
     int n;
     *out = NULL;
     if (find_candidates(&log, &list, &n) != UTTER_OK)
         log_say(&log, UTTER_LOG_WARNING, "%s (the built-in model speaks)", fail_message());
-    status s = open_first(options, &log, list, n, out);
+    status s = open_first(options, &log, list, n, &taken, out);
+    if (taken) str_puts(name, taken);
     for (int i = 0; i < n; i++) free(list[i].name);
     free(list);
     return s;
+}
+
+status open_installed(const utter_options *options, utter **out) {
+    struct str name = {0};
+    status s = open_best(options, &name, out);
+    str_free(&name);
+    return s;
+}
+
+status name_installed(const utter_options *options, struct str *name) {
+    utter *u;
+    TRY(open_best(options, name, &u));
+    utter_close(u);
+    return str_status(name);
 }

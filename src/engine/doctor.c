@@ -16,6 +16,7 @@ status doctor_run(const struct doctor_options *options, bool *works) {
     struct doctor *d = calloc(1, sizeof *d);
     if (!d) return fail_memory(sizeof *d, "the examination");
     d->options = options;
+    d->engine = options->engine;
     d->works = true;
     status resolved = doctor_resolve(d);
     char sentence[1024];
@@ -35,6 +36,7 @@ status doctor_run(const struct doctor_options *options, bool *works) {
     *works = d->works;
     codec_free(d->codec);
     backbone_free(d->backbone);
+    str_free(&d->taken);
     str_free(&d->model);
     str_free(&d->codec_path);
     free(d);
@@ -64,7 +66,7 @@ void doctor_failed(struct doctor *d, const char *check, json_t *facts) {
 
 // UTTER_DEVICE when the GPU that is asked for by name cannot be used.
 static status check_asked_gpu(const struct doctor *d) {
-    const char *name = d->options->engine.device;
+    const char *name = d->engine.device;
     struct device_choice choice;
     TRY(device_choice_parse(name, &choice));
     if (choice.cpu) return UTTER_OK;
@@ -109,7 +111,7 @@ static status speak(const struct doctor *d, utter *u, struct spoken *out) {
 // For those who have a card and see the CPU speak.
 static const char *note_on_cards(const struct doctor *d, const utter *u) {
     struct device_choice choice;
-    if (device_choice_parse(d->options->engine.device, &choice) != UTTER_OK || !choice.cpu || !choice.gpu) return "";
+    if (device_choice_parse(d->engine.device, &choice) != UTTER_OK || !choice.cpu || !choice.gpu) return "";
     if (strstr(utter_describe(u), " on GPU ") || !d->cards[0].usable) return "";
     return "; the GPU works too, and is taken for larger models or with --device gpu";
 }
@@ -117,16 +119,16 @@ static const char *note_on_cards(const struct doctor *d, const utter *u) {
 static void tell_speech(struct doctor *d, const utter *u, const struct spoken *t) {
     json_t *facts = json_pack("{s:s*, s:f}", "uses", utter_describe(u), "ready_s", t->ready_s);
     if (d->options->quick) {
-        doctor_found(d, "speech", FINDING_OK, facts, "say would use %s; ready in %.0f ms%s", utter_describe(u),
-                     t->ready_s * 1e3, note_on_cards(d, u));
+        doctor_found(d, "speech", FINDING_OK, facts, "say would use %s%s; ready in %.0f ms%s", d->title,
+                     utter_describe(u), t->ready_s * 1e3, note_on_cards(d, u));
         return;
     }
     json_object_set_new(facts, "first_audio_s", json_real(t->first_audio_s));
     json_object_set_new(facts, "audio_s", json_real(t->audio_s));
     json_object_set_new(facts, "seconds", json_real(t->seconds));
     doctor_found(d, "speech", FINDING_OK, facts,
-                 "say would use %s; ready in %.0f ms, first sound %.0f ms later; a sentence of %.1f s took %.2f s%s",
-                 utter_describe(u), t->ready_s * 1e3, t->first_audio_s * 1e3, t->audio_s, t->seconds,
+                 "say would use %s%s; ready in %.0f ms, first sound %.0f ms later; a sentence of %.1f s took %.2f s%s",
+                 d->title, utter_describe(u), t->ready_s * 1e3, t->first_audio_s * 1e3, t->audio_s, t->seconds,
                  note_on_cards(d, u));
 }
 
@@ -143,12 +145,12 @@ static void check_speech(struct doctor *d) {
     struct spoken t = {0};
     utter *u = NULL;
     int64_t since = clock_ns();
-    status s = utter_open(&d->options->engine, &u);
+    status s = utter_open(&d->engine, &u);
     t.ready_s = (double)(clock_ns() - since) * 1e-9;
     if (s == UTTER_OK && utter_voice_count(u) == 0) {
         doctor_found(d, "speech", FINDING_NONE, NULL,
-                     "say would use %s, and needs a voice: the model has none of its own; name one with --voice-file",
-                     utter_describe(u));
+                     "say would use %s%s, and needs a voice: the model has none of its own; name one with --voice-file",
+                     d->title, utter_describe(u));
         utter_close(u);
         return;
     }

@@ -34,7 +34,7 @@ static void tell_speed(struct doctor *d, const char *title, const char *id, cons
 static status try_set(const struct doctor *d, const char *name, const struct trial *t, struct device *device,
                       const struct trial_result *wanted) {
     const struct log silent = {0};
-    const struct cpu_options options = {.n_threads = d->options->engine.n_threads, .kernels = name};
+    const struct cpu_options options = {.n_threads = d->engine.n_threads, .kernels = name};
     struct device *other;
     struct trial_result got = {0};
     int n_equal;
@@ -81,8 +81,7 @@ static void compare_sets(struct doctor *d, const struct kernels *used, const str
 // The CPU's results, that the cards are compared with. *device stays open; NULL when the CPU cannot do it.
 static void examine_cpu(struct doctor *d, const struct trial *t, struct device **device, struct trial_result *result) {
     const struct log silent = {0};
-    const struct cpu_options options = {.n_threads = d->options->engine.n_threads,
-                                        .kernels = d->options->engine.kernels};
+    const struct cpu_options options = {.n_threads = d->engine.n_threads, .kernels = d->engine.kernels};
     const struct kernels *used;
     *device = NULL;
     status s = kernels_find(options.kernels, &used);

@@ -46,7 +46,7 @@ void doctor_processor(struct doctor *d) {
     struct str others = {0}, missing = {0};
     const char *lacks;
     const struct kernels *k;
-    status s = kernels_find(d->options->engine.kernels, &used);
+    status s = kernels_find(d->engine.kernels, &used);
     for (int i = 0; (k = kernels_at(i, &lacks)); i++) {
         json_array_append_new(sets, json_pack("{s:s, s:s*}", "kernels", k->name, "lacks", lacks));
         if (lacks)

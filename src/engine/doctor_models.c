@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "engine/builtin.h"
+#include "engine/choose.h"
 #include "engine/doctor_parts.h"
 #include "gpu/driver.h"
 #include "models/digest.h"
@@ -14,9 +15,30 @@
 
 #define CHECKSUM_LIMIT_NS ((int64_t)300 * 1000000000)
 
+// What is passed over on the way to the model is worth knowing.
+static void tell_passed_over(void *user, utter_log_level level, const char *sentence) {
+    if (level == UTTER_LOG_WARNING) doctor_found(user, "models", FINDING_NONE, NULL, "%s", sentence);
+}
+
+// The model that say takes when none is named. Opened on the CPU: a GPU's faults are other checks' findings.
+static status take_installed(struct doctor *d) {
+    utter_options options = d->engine;
+    options.device = "cpu";
+    options.kernels = NULL;
+    options.n_streams = 1;
+    options.log = tell_passed_over;
+    options.log_user = d;
+    TRY(name_installed(&options, &d->taken));
+    if (d->taken.len == 0) return UTTER_OK;
+    d->engine.model = d->taken.data;
+    snprintf(d->title, sizeof d->title, "%s: ", d->taken.data);
+    return UTTER_OK;
+}
+
 status doctor_resolve(struct doctor *d) {
-    const char *model = d->options->engine.model;
-    if (model) TRY(store_resolve(model, &d->model, &d->codec_path));
+    if (!d->engine.model && !d->engine.codec) TRY(take_installed(d));
+    const char *model = d->engine.model;
+    if (model && strcmp(model, BUILT_IN_NAME) != 0) TRY(store_resolve(model, &d->model, &d->codec_path));
     TRY(str_status(&d->model));
     return str_status(&d->codec_path);
 }
@@ -126,7 +148,7 @@ static void check_backbone(struct doctor *d) {
 
 // The codec that the engine takes for the model.
 static status find_codec(struct doctor *d) {
-    utter_options options = d->options->engine;
+    utter_options options = d->engine;
     if (options.codec) {
         struct str ignored = {0};
         str_clear(&d->codec_path);

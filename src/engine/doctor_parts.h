@@ -20,7 +20,10 @@ struct card {
 
 struct doctor {
     const struct doctor_options *options;
+    utter_options engine;  // as asked for, and with the model that say takes where none was named
     bool works;
+    struct str taken;              // that model's name; empty: one was named, or the built-in one is taken
+    char title[160];               // the same before a description: "neutts-air: "
     struct str model, codec_path;  // empty: built in
     struct backbone *backbone;     // NULL until their checks
     struct codec *codec;
@@ -42,7 +45,8 @@ void doctor_phonemes(struct doctor *d);
 void doctor_sound(struct doctor *d);
 
 /* doctor_models.c */
-/* Finds the model that the options name; what is wrong with it is doctor_models' finding. */
+/* Finds the model that the options name, or else the one that say would take; what is wrong with it is doctor_models'
+   finding. */
 status doctor_resolve(struct doctor *d);
 void doctor_models(struct doctor *d, status resolved);
 

@@ -135,6 +135,35 @@ static void test_checksums_of_pulled_models(void **state) {
     json_decref(report);
 }
 
+// Without --model it is about the model that say takes: the best that is installed.
+static void test_the_model_that_say_would_take(void **state) {
+    (void)state;
+    const struct result *r =
+        run("mkdir -p i/models/c i/models/m && for k in codec:c:codec voice:m:backbone; do n=${k#*:}; n=${n%%:*}; "
+            "f=i/models/$n/$n.gguf; "
+            "cp \"$UTTER_FIXTURES\"/../../assets/${k%%%%:*}.gguf $f && printf '{\"format\": 1, \"name\": \"%%s\", "
+            "\"kind\": \"%%s\", \"model\": \"%%s.gguf\", \"codec\": \"c\", \"files\": [{\"path\": \"%%s.gguf\", "
+            "\"bytes\": %%s, \"sha256\": \"%%s\"}]}' $n ${k##*:} $n $n $(stat -c %%s $f) $(sha256sum $f | cut -c-64) "
+            ">i/models/$n/manifest.json || exit 1; done");
+    if (r->code != 0) fail_msg("%s", r->err);
+    json_t *report = report_of(run(NO_DRIVER "UTTER_HOME=i utter doctor --quick --json"));
+    assert_true(json_is_true(json_object_get(report, "works")));
+    assert_null(finding(report, "models", 0));
+    expect(report, "model", 0, "ok", "that of what was fetched as m");
+    expect(report, "codec", 0, "ok", "that of what was fetched as c");
+    expect(report, "speech", 0, "ok", "say would use m: utter ");
+    json_decref(report);
+    report = report_of(run(NO_DRIVER "UTTER_HOME=i utter doctor --quick --json --model built-in"));
+    expect(report, "model", 0, "ok", "built in");
+    expect(report, "speech", 0, "ok", "say would use utter ");
+    json_decref(report);
+    report = report_of(run("printf x >>i/models/m/m.gguf; " NO_DRIVER "UTTER_HOME=i utter doctor --quick --json"));
+    assert_true(json_is_true(json_object_get(report, "works")));
+    expect(report, "models", 0, "none", "m is damaged");
+    expect(report, "model", 0, "ok", "built in");
+    json_decref(report);
+}
+
 static void test_leftovers_are_named_and_ignored(void **state) {
     (void)state;
     json_t *report =
@@ -257,6 +286,7 @@ int main(void) {
         cmocka_unit_test(test_a_gpu_that_is_asked_for_must_be_there),
         cmocka_unit_test(test_bad_models_and_arguments),
         cmocka_unit_test(test_checksums_of_pulled_models),
+        cmocka_unit_test(test_the_model_that_say_would_take),
         cmocka_unit_test(test_leftovers_are_named_and_ignored),
         cmocka_unit_test(test_cards_are_listed),
         cmocka_unit_test(test_faults_have_their_sentences),
