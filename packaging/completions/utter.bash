@@ -43,7 +43,7 @@ _utter() {
                         '') words="list add show preview remove --help" ;;
                         list) words="--model --codec --voices --voice-file --json --help" ;;
                         preview) words="--output --voices --model --codec $device --help" ;;
-                        add) words="--text --transcript --name --lang --note --encoder --codec --output --replace --threads
+                        add) words="--text --transcript --name --lang --note --encoder --codec --output --sha256 --replace --threads
                             --help" files=1 ;;
                         show) words="--json --help" files=1 ;;
                         remove) words="--help" ;;

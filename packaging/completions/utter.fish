@@ -45,6 +45,7 @@ __utter_option "add" -l text -r -F -d "file with the transcript"
 __utter_option "add" -l transcript -x -d transcript
 __utter_option "add" -l name -x -d "what the voice is called"
 __utter_option "add" -l note -x -d "who it is"
+__utter_option "add" -l sha256 -x -d "checksum of a voice from an address"
 __utter_option "add" -l replace -d "overwrite a voice"
 __utter_option "add serve" -l encoder -r -F -d encoder
 __utter_option "convert" -l encoder -d "the encoder, for cloning"

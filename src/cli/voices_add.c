@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/voices_fetch.h"
 #include "engine/clone.h"
 #include "engine/plumbing.h"
 #include "engine/transcript.h"
@@ -19,7 +20,7 @@ enum { MAX_TRANSCRIPT = 16384, MAX_LANGUAGE = 64 };
 
 /* What was asked for, and what became of it. */
 struct addition {
-    const char *recording, *text_file, *transcript, *name, *language, *note, *encoder, *out;
+    const char *recording, *text_file, *transcript, *name, *language, *note, *encoder, *out, *sha256;
     bool replace;
     utter_options options;
 
@@ -113,15 +114,18 @@ static status check_language(const struct addition *a) {
 // ---- add ----
 
 static const struct manual add_manual = {
-    .usage = "RECORDING [options]",
+    .usage = "RECORDING|ADDRESS [options]",
     .about =
         "Makes a voice of a recording of one person speaking, 3 to 15 seconds long: WAV, FLAC, Ogg, Opus\n"
         "or MP3 of any rate. Its transcript lies beside it (RECORDING with the ending .txt), is given,\n"
-        "or is asked for.\n",
+        "or is asked for.\n"
+        "\n"
+        "With an address (https://...) instead it fetches a voice file that lies there, ready-made.\n",
     .examples =
         "  utter voices add me.wav                            transcript in me.txt\n"
         "  utter voices add me.wav --transcript \"What I say.\" --name me --lang en-us\n"
-        "  utter voices add me.mp3 --encoder encoder.gguf -o me.json\n",
+        "  utter voices add me.mp3 --encoder encoder.gguf -o me.json\n"
+        "  utter voices add https://example.org/me.json --sha256 9f86d0...\n",
 };
 
 static void warn(void *user, const char *sentence) {
@@ -184,6 +188,24 @@ static status add(struct addition *a, const char *command) {
     return UTTER_OK;
 }
 
+// What has been said of a recording that is none; NULL: nothing.
+static const char *said_of_recording(const struct addition *a) {
+    if (a->text_file) return "--text";
+    if (a->transcript) return "--transcript";
+    if (a->language) return "--lang";
+    if (a->note) return "--note";
+    if (a->encoder) return "--encoder";
+    return a->options.codec ? "--codec" : NULL;
+}
+
+static int add_from_web(const struct addition *a, const char *command) {
+    const struct voice_address address = {a->recording, a->sha256, a->name, a->out, a->replace};
+    const char *option = said_of_recording(a);
+    if (!option) return command_end(command, voice_fetch(&address, command));
+    fail(UTTER_INVALID, "%s is for recordings; a voice from an address is taken as it is", option);
+    return command_usage(command);
+}
+
 int voices_add(int argc, char **argv) {
     struct addition a = {.options = utter_options_default()};
     const struct option options[] = {
@@ -201,6 +223,7 @@ int voices_add(int argc, char **argv) {
         {"codec", 0, OPTION_TEXT, &a.options.codec, "FILE",
          "the codec that the voice is for: an encoder that is not its own\nis refused", 0, 0},
         {"output", 'o', OPTION_TEXT, &a.out, "FILE", "write the voice here; default: the folder of your voices", 0, 0},
+        {"sha256", 0, OPTION_TEXT, &a.sha256, "HEX", "the checksum that a voice from an address must have", 0, 0},
         {"replace", 0, OPTION_FLAG, &a.replace, NULL, "overwrite a voice that is there", 0, 0},
         {"threads", 0, OPTION_INT, &a.options.n_threads, "N", "threads of the CPU; default: one for each core", 0,
          1024},
@@ -216,6 +239,11 @@ int voices_add(int argc, char **argv) {
         return command_usage(argv[0]);
     }
     a.recording = argv[1];
+    if (is_web_address(a.recording)) return add_from_web(&a, argv[0]);
+    if (a.sha256) {
+        fail(UTTER_INVALID, "--sha256 is for a voice from an address, https://...");
+        return command_usage(argv[0]);
+    }
     exit_code = command_end(argv[0], add(&a, argv[0]));
     str_free(&a.text);
     str_free(&a.path);

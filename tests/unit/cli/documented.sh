@@ -20,7 +20,7 @@ look() { # what pattern file...: the pattern stands in each file
 look_at_options() { # the command's words
     page=$docs/utter-$1.1.scd
     [ -f "$page" ] || page=$docs/utter-plumbing.1.scd
-    options=$($utter "$@" --help | sed -n 's/^  \(-., \)\{0,1\} *--\([a-z-]*\).*/\2/p')
+    options=$($utter "$@" --help | sed -n 's/^  \(-., \)\{0,1\} *--\([a-z0-9-]*\).*/\2/p')
     [ "$options" ] || { echo "utter $* --help names no options"; n_missing=$((n_missing + 1)); }
     for option in $options; do
         look "--$option of utter $*" "\*--$option\*" "$page"
