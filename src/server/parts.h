@@ -129,8 +129,8 @@ void refuse(struct request *r, int http_status, const char *code, const char *fo
 
 /* ---- routes ---- */
 
-handler page_begin, speech_begin, speech_resume, models_begin, model_begin, voices_begin, clone_begin, clone_resume,
-    seed_begin, seed_resume, health_begin, ready_begin, metrics_begin, unknown_begin;
+handler page_begin, speech_begin, speech_resume, models_begin, model_begin, audio_models_begin, voices_begin,
+    clone_begin, clone_resume, seed_begin, seed_resume, health_begin, ready_begin, metrics_begin, unknown_begin;
 
 /* Whether the model may be asked for by this name. */
 bool knows_model(struct server *s, const char *name);

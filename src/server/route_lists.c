@@ -19,15 +19,23 @@ bool knows_model(struct server *s, const char *name) {
     return known;
 }
 
-enum MHD_Result models_begin(struct request *r) {
-    struct server *s = r->server;
+static json_t *models(struct server *s) {
     json_t *list = json_array();
     json_array_append_new(list, model(s, "utter"));
     if (strcmp(s->model, "utter") != 0) json_array_append_new(list, model(s, s->model));
     pthread_rwlock_rdlock(&s->settings_lock);
     for (int i = 0; i < s->config.n_models; i++) json_array_append_new(list, model(s, s->config.models[i]));
     pthread_rwlock_unlock(&s->settings_lock);
-    return reply_json(r, 200, json_pack("{s:s, s:o}", "object", "list", "data", list));
+    return list;
+}
+
+enum MHD_Result models_begin(struct request *r) {
+    return reply_json(r, 200, json_pack("{s:s, s:o}", "object", "list", "data", models(r->server)));
+}
+
+// As chat front ends look for models that speak.
+enum MHD_Result audio_models_begin(struct request *r) {
+    return reply_json(r, 200, json_pack("{s:o}", "models", models(r->server)));
 }
 
 enum MHD_Result model_begin(struct request *r) {

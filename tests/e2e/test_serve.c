@@ -225,6 +225,11 @@ static void test_lists(void **state) {
     a = serve_get(&shared, "/v1/models/tts-1");
     assert_int_equal(a.status, 200);
     answer_free(&a);
+    a = serve_get(&shared, "/v1/audio/models");  // as chat front ends look for them
+    o = object(&a);
+    assert_true(json_array_size(json_object_get(o, "models")) >= 4);
+    json_decref(o);
+    answer_free(&a);
     a = serve_get(&shared, "/v1/models/none");
     assert_int_equal(a.status, 404);
     answer_free(&a);
