@@ -12,8 +12,7 @@ enum {
     RETURN_NS = 300 * 1000,            // how long a stream takes to come back for more codes
     LENIENCE_NS = 1000 * 1000 * 1000,  // a shared call is not given up for the sake of the first deadline in it
     FIRST_STEPS = 4,                   // before a step was measured
-    LEAST_PIECE = 64,                  // tokens of a prompt read in one call: fewer would cost as much
-    WHOLE_PIECE = 128,                 // the same while nobody else wants codes
+    LEAST_PIECE = 128,                 // tokens of a prompt read in one call: fewer would cost nearly as much
     MAX_PIECES = 32,                   // decoded in one call
 };
 
@@ -188,8 +187,7 @@ static int between(double n, int least, int most) {
 
 // Tokens of the prompt to read in one call.
 static int piece_of(const struct lane *l, int n) {
-    int least = n_generating(l) > 0 ? LEAST_PIECE : WHOLE_PIECE;
-    int piece = l->token_ns > 0 ? between(QUANTUM_NS / l->token_ns, least, 1 << 20) : least;
+    int piece = l->token_ns > 0 ? between(QUANTUM_NS / l->token_ns, LEAST_PIECE, 1 << 20) : LEAST_PIECE;
     piece -= piece % LEAST_PIECE;
     return n < piece ? n : piece;
 }
