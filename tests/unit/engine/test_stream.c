@@ -162,7 +162,7 @@ static int teardown(void **state) {
 }
 
 static void follow(const enum plan *plans, int n) {
-    memcpy(script->plans, plans, (size_t)n * sizeof *plans);
+    if (n > 0) memcpy(script->plans, plans, (size_t)n * sizeof *plans);
     script->n_plans = n;
     script->attempt = 0;
 }
