@@ -122,7 +122,7 @@ static enum MHD_Result take_body(struct request *r, const char *data, size_t n) 
         str_free(&r->body);
     } else if (!r->refusal)
         str_append(&r->body, data, n);
-    return r->n_body > MOST_IGNORED + MOST_FORM || r->body.failed ? MHD_NO : MHD_YES;
+    return r->n_body > most_body(r) + MOST_IGNORED || r->body.failed ? MHD_NO : MHD_YES;
 }
 
 static enum MHD_Result answer(struct request *r) {

@@ -554,6 +554,32 @@ static void test_pages_of_others_may_not_ask(void **state) {
     assert_int_equal(serve_end(&s, SIGTERM), 0);
 }
 
+static void assert_status(const struct served *s, const char *body, int wanted) {
+    struct answer a = serve_post(s, SPEECH, body);
+    if (a.status != wanted) fail_msg("%s: %d %s", body, a.status, a.status == 200 ? "" : a.body);
+    answer_free(&a);
+}
+
+static void test_names_and_limits_of_a_file(void **state) {
+    (void)state;
+    run("echo \"{ \\\"models\\\": [\\\"mine\\\"], \\\"voices\\\": {\\\"crier\\\": \\\"sam\\\", \\\"broken\\\": "
+        "\\\"nobody\\\"}, "
+        "\\\"limits\\\": {\\\"characters\\\": 20}}\" >config.json");
+    struct served s = serve_start("--config config.json");
+    assert_status(&s, "{\"input\": \"Hello.\", \"model\": \"mine\", \"voice\": \"crier\"}", 200);
+    assert_status(&s, "{\"input\": \"Hello.\", \"model\": \"tts-1\", \"voice\": \"alloy\"}", 200);
+    assert_status(&s, "{\"input\": \"Hello.\", \"voice\": \"broken\"}", 400);
+    assert_status(&s, "{\"input\": \"Hello.\", \"voice\": \"herald\"}", 400);
+    assert_status(&s, "{\"input\": \"This has more than twenty.\"}", 400);
+    run("sed -i s/crier/herald/ config.json");
+    kill(s.pid, SIGHUP);
+    for (double until = seconds_now() + 30; !serve_said(&s, "voices were read anew") && seconds_now() < until;)
+        usleep(10000);
+    assert_status(&s, "{\"input\": \"Hello.\", \"voice\": \"herald\"}", 200);
+    assert_status(&s, "{\"input\": \"Hello.\", \"voice\": \"crier\"}", 400);
+    assert_int_equal(serve_end(&s, SIGTERM), 0);
+}
+
 // ---- where it listens ----
 
 static void test_unix_socket_by_curl(void **state) {
@@ -730,6 +756,7 @@ int main(void) {
         cmocka_unit_test(test_keys_let_in_and_keep_out),
         cmocka_unit_test(test_other_machines_need_keys),
         cmocka_unit_test(test_pages_of_others_may_not_ask),
+        cmocka_unit_test(test_names_and_limits_of_a_file),
         cmocka_unit_test(test_unix_socket_by_curl),
         cmocka_unit_test(test_tls_by_curl),
         cmocka_unit_test(test_socket_activation),
