@@ -127,36 +127,4 @@ struct sample_args {
     i32 n_logits, n_sort, n_ctx, steps;
 };
 
-/* ---- codec ---- */
-
-struct fsq_args {
-    const i32 *codes;  // [n]
-    float *values;     // [n, n_digits]
-    i32 n, n_digits;
-    i32 levels[16];
-};
-
-/* y = silu(groupnorm(x)): a block for each group, statistics over its channels and all frames. */
-struct group_norm_args {
-    const float *x, *weight, *bias;  // [n, width], [width], [width]
-    float *y;                        // [n, width]
-    i32 n, width, n_groups;
-    float eps;
-};
-
-/* The head's rows (log magnitudes, then phases) to spectra (real parts, then imaginary parts), in place. */
-struct spectrum_args {
-    float *x;  // [n, 2 * bins]
-    i32 n, bins;
-    float max_magnitude;
-};
-
-/* Windowed frames to samples. */
-struct overlap_args {
-    const float *frames;  // [n, n_fft]
-    const float *window;  // [n_fft]
-    float *pcm;           // [n * hop]
-    i32 n, n_fft, hop;
-};
-
 #endif
