@@ -353,9 +353,9 @@ static status check_pieces(const struct gpu_codec *d, const struct synthesis *pi
 status gpu_synthesize(struct device *device, const struct synthesis *pieces, int n, int64_t deadline) {
     struct gpu *g = (struct gpu *)device;
     struct gpu_codec *d = g->codec;
+    TRY(worker_ready(g->worker, deadline));
     if (!d || d->loading) return fail(UTTER_INTERNAL, "no codec is loaded on the GPU");
     TRY(check_pieces(d, pieces, n));
-    TRY(worker_ready(g->worker, deadline));
     if (d->in_flight) TRY(gpu_call(g, drain_job, deadline, gpu_limit(g, 0, 0)));
     struct codec_part parts[2], *last = NULL;
     for (int i = 0;; i++) {
