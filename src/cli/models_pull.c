@@ -10,6 +10,7 @@
 #include "cli/json.h"
 #include "cli/progress.h"
 #include "cli/stop.h"
+#include "engine/engine.h"
 #include "models/convert.h"
 #include "models/pull.h"
 
@@ -71,6 +72,15 @@ static bool accept_licence(void *user, const struct model_entry *e) {
     return answer_is_yes();
 }
 
+// Its weights alone are looked at: the codec comes after it.
+static status speaks(const char *path) {
+    struct backbone *b;
+    TRY(open_backbone(path, &b));
+    status s = backbone_check_speech(b);
+    backbone_free(b);
+    return s;
+}
+
 // ---- beginning and end ----
 
 static status begin(struct work *w, const char *command) {
@@ -78,7 +88,7 @@ static status begin(struct work *w, const char *command) {
     w->progress = progress_begin(w->quiet);
     w->pull = (struct pull){.store = &w->store,
                             .hub = &w->hub,
-                            .convert = {convert_model, convert_encoder, encoder_needs_semantic},
+                            .convert = {convert_model, convert_encoder, encoder_needs_semantic, speaks},
                             .lock_wait_ms = lock_wait_ms,
                             .stop = stop_flag(),
                             .accept = accept_licence,
@@ -108,11 +118,13 @@ static const struct manual pull_manual = {
     .about =
         "Fetches models, each with the codec it needs, checks them, and makes GGUF files of what is\n"
         "none. What was fetched in part is continued. HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are\n"
-        "heeded as by Hugging Face's own tools.\n",
+        "heeded as by Hugging Face's own tools. NAME is on the list of models, or it is a repository\n"
+        "OWNER/NAME with a GGUF file or a Transformers checkpoint of a model that speaks.\n",
     .examples =
         "  utter models pull neutts-air\n"
         "  utter models pull neutts-air --encoder         to speak with voices of your own\n"
         "  utter models pull distill-neucodec-encoder     a smaller encoder, for the same voices\n"
+        "  utter models pull somebody/neutts-air-finetune --type q4_0\n"
         "  utter models pull neutts-nano-german --accept-licence \"NeuTTS Open License 1.0\"\n",
 };
 
@@ -120,7 +132,8 @@ static status check_name(const struct registry *r, const char *name) {
     enum { MOST = 256 };
     const char *names[MOST];
     int n = registry_count(r) < MOST ? registry_count(r) : MOST;
-    if (registry_find(r, name)) return UTTER_OK;
+    char installed[REGISTRY_MAX_NAME + 1];
+    if (registry_find(r, name) || registry_repository_name(name, installed)) return UTTER_OK;
     for (int i = 0; i < n; i++) names[i] = registry_at(r, i)->name;
     const char *near = nearest_name(name, names, (size_t)n);
     if (near) return fail(UTTER_INVALID, "there is no model %s; did you mean %s?", name, near);
@@ -130,17 +143,28 @@ static status check_name(const struct registry *r, const char *name) {
 int models_pull(int argc, char **argv) {
     struct work w = {0};
     bool encoder = false;
+    const char *type = NULL;
+    block_type known;
     const struct option options[] = {
         {"accept-licence", 0, OPTION_TEXT, &w.accepted, "NAME", "accept the licence of that name without being asked",
          0, 0},
         {"encoder", 0, OPTION_FLAG, &encoder, NULL, "with the encoder that makes voices of recordings", 0, 0},
+        {"type", 0, OPTION_TEXT, &type, "TYPE",
+         "of a repository OWNER/NAME: the GGUF file of this type, or what a\ncheckpoint becomes; default: the smallest "
+         "sensible, or f16",
+         0, 0},
         {"quiet", 'q', OPTION_FLAG, &w.quiet, NULL, "say nothing but what goes wrong", 0, 0}};
     int n_rest, exit_code;
     if (!command_begin(&pull_manual, options, sizeof options / sizeof *options, argc, argv, &n_rest, &exit_code))
         return exit_code;
     if (n_rest < 1) return name_wanted(argv[0], "a model's name is wanted; utter models list names them");
+    if (type && !block_type_by_name(type, &known)) {
+        fail(UTTER_INVALID, "--type: there is no type %s", type);
+        return command_usage(argv[0]);
+    }
     status s = begin(&w, argv[0]);
     w.pull.with_encoder = encoder;
+    w.pull.type = type;
     for (int i = 1; s == UTTER_OK && i <= n_rest; i++) s = check_name(w.store.registry, argv[i]);
     if (s == UTTER_OK) s = hub_open(&w.hub);
     for (int i = 1; s == UTTER_OK && i <= n_rest; i++) s = pull_model(&w.pull, argv[i]);
@@ -234,7 +258,7 @@ static status add_installed(const struct store *store, json_t *list, const struc
     status s = str_status(&path);
     if (s == UTTER_OK)
         json_array_append_new(
-            list, json_pack("{s:s, s:s, s:o, s:s, s:s*, s:s*, s:s*, s:I}", "state", "installed", "name", m->name,
+            list, json_pack("{s:s, s:s, s:o, s:s, s:s*, s:s*, s:s*, s:I}", "state", "installed", "name", store_title(m),
                             "file", json_text(str_text(&path)), "kind", model_kind_name(m->kind), "language",
                             m->language, "licence", m->licence, "codec", m->codec, "bytes", (json_int_t)m->n_bytes));
     str_free(&path);

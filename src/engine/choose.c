@@ -31,7 +31,7 @@ static status weigh(const char *path, struct candidate *c) {
 
 static status fill(const struct store *store, const struct store_model *m, struct candidate *c) {
     struct str model = {0}, codec = {0};
-    *c = (struct candidate){.name = strdup(m->name)};
+    *c = (struct candidate){.name = strdup(store_title(m))};
     status s = c->name ? store_resolve_in(store, m->name, &model, &codec) : fail_memory(strlen(m->name), "a model");
     if (s == UTTER_OK) s = weigh(str_text(&model), c);
     str_free(&model);

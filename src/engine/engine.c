@@ -107,6 +107,21 @@ static status load_networks(const struct str *model, const struct str *codec, ut
                 u->backbone->label, u->backbone->n_codes, u->codec->label, u->codec->config.n_codes);
 }
 
+// NeuTTS's own files say nothing of their language; the model that was pulled does.
+static status take_language(const char *model, struct backbone *b) {
+    struct gguf_string said;
+    struct str language = {0};
+    if (!model || gguf_get_string(b->file, "utter.language", &said)) return UTTER_OK;
+    status s = store_language(model, &language);
+    if (s != UTTER_OK || language.len == 0) {
+        str_free(&language);
+        return s;
+    }
+    free(b->language);
+    b->language = language.data;
+    return UTTER_OK;
+}
+
 // `*out` from the file's metadata where it has the key, in [0, high].
 static status hint(const struct gguf *g, const char *key, int64_t high, int *out) {
     int64_t value;
@@ -173,6 +188,7 @@ utter_status utter_open(const utter_options *options, utter **out) {
     struct str model = {0}, codec = {0};
     status s = find_networks(options, &model, &codec);
     if (s == UTTER_OK) s = load_networks(&model, &codec, u);
+    if (s == UTTER_OK) s = take_language(options->model, u->backbone);
     if (s == UTTER_OK) s = load_hints(u);
     if (s == UTTER_OK) s = engine_voices_open(u, path_or_builtin(&model), options);
     str_free(&model);

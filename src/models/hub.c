@@ -245,6 +245,27 @@ void hub_listing_free(struct hub_listing *l) {
     *l = (struct hub_listing){0};
 }
 
+status hub_card(const struct hub *h, const char *repository, const struct download_events *events, json_t **out) {
+    *out = NULL;
+    TRY(check_online(h, repository));
+    struct str url = {0}, text = {0};
+    str_printf(&url, "%s/api/models/%s", h->endpoint, repository);
+    struct download d = {.url = str_text(&url),
+                         .token = h->token,
+                         .what = repository,
+                         .n_bytes = -1,
+                         .max_bytes = MAX_LISTING,
+                         .limits = h->limits,
+                         .events = events};
+    struct download_result result = {0};
+    status s = str_status(&url);
+    if (s == UTTER_OK) s = download_text(&d, &text, &result);
+    if (s == UTTER_OK) *out = json_loadb(str_text(&text), text.len, JSON_REJECT_DUPLICATES, NULL);
+    str_free(&url);
+    str_free(&text);
+    return s == UTTER_CANCELLED || s == UTTER_MEMORY ? s : UTTER_OK;
+}
+
 // ---- files ----
 
 status hub_fetch(const struct hub *h, const char *repository, const char *revision, const struct hub_file *file,

@@ -6,6 +6,8 @@
 #ifndef UTTER_MODELS_HUB_H
 #define UTTER_MODELS_HUB_H
 
+#include <jansson.h>
+
 #include "models/download.h"
 
 struct hub {
@@ -34,6 +36,9 @@ struct hub_listing {
 status hub_list(const struct hub *h, const char *repository, const char *revision, const struct download_events *events,
                 struct hub_listing *out);
 void hub_listing_free(struct hub_listing *l);
+
+/* What the hub says of the repository, an object; NULL when it says nothing that can be read. json_decref it. */
+status hub_card(const struct hub *h, const char *repository, const struct download_events *events, json_t **out);
 
 /* Fetches one of them to `path` (download_file). */
 status hub_fetch(const struct hub *h, const char *repository, const char *revision, const struct hub_file *file,

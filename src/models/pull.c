@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "models/digest.h"
+#include "models/repository.h"
 
 static void say(const struct pull *p, const char *format, ...) PRINTF_LIKE(2, 3);
 
@@ -109,7 +110,9 @@ static status lock(const struct pull *p, const char *name, int *out) {
 struct job {
     const struct pull *pull;
     const struct model_entry *entry;
-    char folder[72];  // NAME.pull
+    bool model_refused;                  // all of it has come, and it cannot be used
+    bool unlisted;                       // its files were chosen by their names alone
+    char folder[REGISTRY_MAX_NAME + 8];  // NAME.pull
     struct hub_listing listing;
     const struct hub_file *weights;
     const struct model_entry *heir;       // an encoder to be made of the same weights: they are left to its pull
@@ -288,6 +291,11 @@ static status convert_encoder(const struct job *j, const char *in, const char *o
     return s;
 }
 
+// Parts of a checkpoint are found by the index in their folder.
+static void turn_to_folder(char *path) {
+    if (ends_with(path, ".index.json")) *strrchr(path, '/') = 0;
+}
+
 static status convert(struct job *j, const char *in, const char *out, const char *name) {
     int64_t n;
     char sha256[65], git[41];
@@ -322,7 +330,10 @@ static status make_gguf(struct job *j) {
     status s = str_status(&name);
     if (s == UTTER_OK) s = str_status(&in);
     if (s == UTTER_OK) s = str_status(&out);
+    if (s == UTTER_OK && !ready) turn_to_folder(in.data);
     if (s == UTTER_OK && !ready) s = convert(j, str_text(&in), str_text(&out), str_text(&name));
+    if (s == UTTER_OK && j->unlisted) s = j->pull->convert.speaks(str_text(&out));
+    j->model_refused = s == UTTER_FORMAT || s == UTTER_UNSUPPORTED;
     for (size_t i = 0; s == UTTER_OK && i < json_array_size(j->sources); i++) {
         str_clear(&in);
         store_path(j->pull->store, j->folder, json_string_value(json_object_get(json_array_get(j->sources, i), "path")),
@@ -484,13 +495,28 @@ static status ask(const struct pull *p, const struct model_entry *e) {
                 e->name, e->licence, e->licence_url, e->licence);
 }
 
-static status pull_one(const struct pull *p, const struct model_entry *e, const struct model_entry *heir) {
+static bool is_here(const struct pull *p, const char *name) {
     struct store_model there;
-    if (store_read(p->store, e->name, &there) == UTTER_OK) {
-        store_model_free(&there);
-        say(p, "%s is already here", e->name);
-        return UTTER_OK;
-    }
+    if (store_read(p->store, name, &there) != UTTER_OK) return false;
+    say(p, "%s is already here", store_title(&there));
+    store_model_free(&there);
+    return true;
+}
+
+// What cannot be used is not kept to be continued.
+static void drop(const struct job *j) {
+    char sentence[512];
+    struct str folder = {0};
+    snprintf(sentence, sizeof sentence, "%s", fail_message());
+    store_path(j->pull->store, j->folder, NULL, &folder);
+    if (str_status(&folder) == UTTER_OK) remove_folder(str_text(&folder));
+    str_free(&folder);
+    fail(UTTER_FORMAT, "%s cannot be used, nothing of it was kept: %s", j->entry->repository, sentence);
+}
+
+static status pull_one(const struct pull *p, const struct model_entry *e, const struct model_entry *heir,
+                       bool unlisted) {
+    if (is_here(p, e->name)) return UTTER_OK;
     TRY(ask(p, e));
     int held;
     TRY(lock(p, e->name, &held));
@@ -498,15 +524,16 @@ static status pull_one(const struct pull *p, const struct model_entry *e, const 
     if (is_installed(p, e)) {
         say(p, "%s is here now", e->name);
     } else {
-        struct job j = {.pull = p, .entry = e, .heir = heir};
+        struct job j = {.pull = p, .entry = e, .heir = heir, .unlisted = unlisted};
         snprintf(j.folder, sizeof j.folder, "%s.pull", e->name);
         s = run(&j);
+        if (unlisted && j.model_refused) drop(&j);
         hub_listing_free(&j.listing);
         hub_listing_free(&j.semantic_listing);
         json_decref(j.files);
         json_decref(j.sources);
         free(j.model);
-        if (s == UTTER_OK) say(p, "%s is here", e->name);
+        if (s == UTTER_OK) say(p, "%s is here", unlisted ? e->repository : e->name);
     }
     close(held);
     return s;
@@ -522,30 +549,81 @@ static bool shares_weights(const struct pull *p, const struct model_entry *codec
     return false;
 }
 
-status pull_model(const struct pull *p, const char *name) {
-    const struct model_entry *e = registry_find(p->store->registry, name);
-    if (!e) return fail(UTTER_INVALID, "there is no model %s; utter models list names those that there are", name);
+// The model, then its codec, then that one's encoder.
+static status pull_with(const struct pull *p, const struct model_entry *e, bool unlisted) {
     const struct model_entry *codec = e->kind == MODEL_CODEC ? e : NULL, *encoder = NULL;
     if (e->codec) codec = registry_find(p->store->registry, e->codec);
     if (p->with_encoder && codec && codec->encoder) encoder = registry_find(p->store->registry, codec->encoder);
     if (p->with_encoder && !encoder && e->kind != MODEL_ENCODER)
         return fail(UTTER_INVALID, "no encoder is known for %s; utter models list names those that there are",
-                    codec ? codec->name : name);
-    if (e->kind != MODEL_CODEC) TRY(pull_one(p, e, NULL));
-    if (codec) TRY(pull_one(p, codec, encoder && shares_weights(p, codec, encoder) ? encoder : NULL));
-    return encoder ? pull_one(p, encoder, NULL) : UTTER_OK;
+                    codec ? codec->name : e->name);
+    if (e->kind != MODEL_CODEC) TRY(pull_one(p, e, NULL, unlisted));
+    if (codec) TRY(pull_one(p, codec, encoder && shares_weights(p, codec, encoder) ? encoder : NULL, false));
+    return encoder ? pull_one(p, encoder, NULL, false) : UTTER_OK;
+}
+
+// One that is here already is taken as it was found then, with no word to the hub.
+static status pull_installed(const struct pull *p, const char *name, bool *done) {
+    struct store_model m;
+    *done = store_read(p->store, name, &m) == UTTER_OK;
+    if (!*done) return UTTER_OK;
+    const struct model_entry e = {
+        .name = m.name, .repository = m.repository, .kind = m.kind, .codec = m.codec, .language = m.language};
+    status s = UTTER_OK;
+    if (p->type)
+        s = fail(UTTER_INVALID, "%s is already here, as %s; utter models remove %s makes room for another type",
+                 store_title(&m), m.file, store_title(&m));
+    if (s == UTTER_OK) s = pull_with(p, &e, true);
+    store_model_free(&m);
+    return s;
+}
+
+static status pull_repository(const struct pull *p, const char *said) {
+    char name[REGISTRY_MAX_NAME + 1], title[REGISTRY_MAX_NAME + 1];
+    struct step step = {p, said};
+    struct download_events events = {on_progress, on_wait, &step};
+    struct repository *r;
+    bool done;
+    if (!registry_repository_name(said, name))
+        return fail(UTTER_INVALID, "there is no model %s; utter models list names those that there are", said);
+    TRY(pull_installed(p, name, &done));
+    if (done) return UTTER_OK;
+    char *cut = strstr(name, "--");
+    snprintf(title, sizeof title, "%.*s/%s", (int)(cut - name), name, cut + 2);
+    TRY(repository_read(p->hub, p->store->registry, title, p->type, &events, &r));
+    const struct model_entry *e = repository_entry(r);
+    if (repository_has_licence(r))
+        say(p, "%s comes under the licence %s, see %s", title, e->licence, e->licence_url);
+    else
+        say(p, "%s names no licence, see %s", title, e->licence_url);
+    status s = pull_with(p, e, true);
+    repository_free(r);
+    return s;
+}
+
+status pull_model(const struct pull *p, const char *name) {
+    const struct model_entry *e = registry_find(p->store->registry, name);
+    if (!e) return pull_repository(p, name);
+    if (p->type)
+        return fail(UTTER_INVALID,
+                    "--type is for a repository that is on no list; %s has a type of its own, see utter "
+                    "models list",
+                    e->name);
+    return pull_with(p, e, false);
 }
 
 // ---- remove, verify ----
 
-status pull_remove(const struct pull *p, const char *name) {
-    if (!registry_name_ok(name)) return fail(UTTER_INVALID, "%s is no model's name", name);
+status pull_remove(const struct pull *p, const char *said) {
+    char name[REGISTRY_MAX_NAME + 1];
+    store_name(p->store, said, name);
+    if (!*name) return fail(UTTER_INVALID, "%s is no model's name", said);
     struct str folder = {0}, partial = {0};
     store_path(p->store, name, NULL, &folder);
     str_printf(&partial, "%s.pull", str_text(&folder));
     status s = str_status(&partial);
     if (s == UTTER_OK && access(str_text(&folder), F_OK) != 0 && access(str_text(&partial), F_OK) != 0)
-        s = fail(UTTER_INVALID, "%s is not installed", name);
+        s = fail(UTTER_INVALID, "%s is not installed", said);
     int held = -1;
     if (s == UTTER_OK) s = lock(p, name, &held);
     // Under its other name it is no model any more, however the removal ends.
@@ -565,7 +643,7 @@ static status verify_file(const struct pull *p, const struct store_model *m, con
     int64_t n = 0;
     struct job j = {.pull = p};
     store_path(p->store, m->name, f->path, &path);
-    say(p, "checking %s of %s", f->path, m->name);
+    say(p, "checking %s of %s", f->path, store_title(m));
     status s = str_status(&path);
     if (s == UTTER_OK) s = sum_file(&j, str_text(&path), f->path, -1, &n, sha256, git);
     if (s == UTTER_OK && strcmp(sha256, f->sha256) != 0)
@@ -575,8 +653,11 @@ static status verify_file(const struct pull *p, const struct store_model *m, con
     return s;
 }
 
-status pull_verify(const struct pull *p, const char *name) {
+status pull_verify(const struct pull *p, const char *said) {
     struct store_model m;
+    char name[REGISTRY_MAX_NAME + 1];
+    store_name(p->store, said, name);
+    if (!*name) return fail(UTTER_INVALID, "%s is no model's name", said);
     TRY(store_read(p->store, name, &m));
     status s = UTTER_OK;
     for (int i = 0; s == UTTER_OK && i < m.n; i++) s = verify_file(p, &m, &m.files[i]);

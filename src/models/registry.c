@@ -8,7 +8,7 @@
 
 #include "base/file.h"
 
-enum { MAX_ENTRIES = 1000, MAX_FILE = 1 << 20, MAX_TEXT = 512 };
+enum { MAX_ENTRIES = 1000, MAX_FILE = 1 << 20, MAX_TEXT = 512, MAX_OWN_NAME = 64 };
 
 struct registry {
     json_t *built_in, *user;  // hold all texts of the entries; user may be NULL
@@ -45,12 +45,26 @@ static bool only(const char *text, const char *more) {
 }
 
 bool registry_name_ok(const char *name) {
-    return isalnum((unsigned char)name[0]) && strlen(name) <= 64 && only(name, "._-");
+    return isalnum((unsigned char)name[0]) && strlen(name) <= REGISTRY_MAX_NAME && only(name, "._-");
 }
 
 static bool repository_ok(const char *name) {
     const char *slash = strchr(name, '/');
     return slash && !strchr(slash + 1, '/') && path_stays_below(name) && only(name, "._-/");
+}
+
+bool registry_repository_name(const char *repository, char out[REGISTRY_MAX_NAME + 1]) {
+    const char *cut = strchr(repository, '/');
+    size_t len = strlen(repository), skipped = cut ? 1 : 2;
+    if (!cut) cut = strstr(repository, "--");
+    if (!cut || cut == repository || len < skipped + 2 || len + 2 - skipped > REGISTRY_MAX_NAME) return false;
+    int n = (int)(cut - repository);
+    const char *name = cut + skipped;
+    snprintf(out, REGISTRY_MAX_NAME + 1, "%.*s--%s", n, repository, name);
+    size_t made = strlen(out);
+    bool pull = made > 5 && strcmp(out + made - 5, ".pull") == 0;  // what half-fetched ones are called
+    return isalnum((unsigned char)*name) && registry_name_ok(out) && !pull && strstr(out, "--") == out + n &&
+           !strstr(name, "--");
 }
 
 // ---- reading ----
@@ -193,7 +207,7 @@ static status read_entry(const struct registry *r, struct place *at, const json_
     *e = (struct model_entry){0};
     if (!json_is_object(o)) return fail(UTTER_FORMAT, "%s: models[%d] must be an object", at->file, at->at);
     TRY(read_text(at, o, "name", true, &e->name));
-    if (!registry_name_ok(e->name))
+    if (!registry_name_ok(e->name) || strlen(e->name) > MAX_OWN_NAME)
         return wrong(at, "name", "of letters, digits, '.', '_' and '-', at most 64, the first a letter or digit");
     at->name = e->name;
     TRY(no_other_keys(at, o, known, sizeof known / sizeof *known));

@@ -9,6 +9,7 @@
 enum model_kind { MODEL_BACKBONE, MODEL_CODEC, MODEL_ENCODER };
 
 enum { REGISTRY_MAX_NAMES = 16 };  // of files and voices of one model
+enum { REGISTRY_MAX_NAME = 144 };  // bytes
 
 struct model_names {
     const char *at[REGISTRY_MAX_NAMES];
@@ -58,6 +59,10 @@ status registry_user_path(struct str *out);
 
 /* True for what may stand as a model's name, which is a folder's name too. */
 bool registry_name_ok(const char *name);
+
+/* The name that a repository is installed under when no entry has it: OWNER--NAME for OWNER/NAME, which is taken too.
+   False for what is no repository; hubs have none with "--" in its own name. */
+bool registry_repository_name(const char *repository, char out[REGISTRY_MAX_NAME + 1]);
 
 /* True for a name of file or folders and file that stays below the folder it is put in. */
 bool path_stays_below(const char *path);

@@ -153,6 +153,19 @@ void store_model_free(struct store_model *m) {
     *m = (struct store_model){0};
 }
 
+void store_name(const struct store *s, const char *said, char out[REGISTRY_MAX_NAME + 1]) {
+    const struct model_entry *e = registry_find(s->registry, said);
+    if (!e && strchr(said, '/') && registry_repository_name(said, out)) return;
+    if (e) said = e->name;
+    snprintf(out, REGISTRY_MAX_NAME + 1, "%s", registry_name_ok(said) ? said : "");
+}
+
+const char *store_title(const struct store_model *m) {
+    char name[REGISTRY_MAX_NAME + 1];
+    bool unlisted = m->repository && registry_repository_name(m->repository, name) && strcmp(name, m->name) == 0;
+    return unlisted ? m->repository : m->name;
+}
+
 // ---- all of them ----
 
 static int is_model(const struct dirent *e) {
@@ -202,8 +215,8 @@ static status resolve_codec(const struct store *s, const struct store_model *m, 
     struct store_model c;
     status is = read_model(s, m->codec, &c);
     if (is == UTTER_INVALID)
-        return fail(is, "%s needs the codec %s, which is not installed; utter models pull %s fetches it", m->name,
-                    m->codec, m->codec);
+        return fail(is, "%s needs the codec %s, which is not installed; utter models pull %s fetches it",
+                    store_title(m), m->codec, m->codec);
     TRY(is);
     store_path(s, c.name, c.file, codec);
     store_model_free(&c);
@@ -213,13 +226,19 @@ static status resolve_codec(const struct store *s, const struct store_model *m, 
 status store_resolve_in(const struct store *s, const char *name, struct str *model, struct str *codec) {
     const struct model_entry *entry = registry_find(s->registry, name);
     struct store_model m;
-    status is = read_model(s, entry ? entry->name : name, &m);
+    char known[REGISTRY_MAX_NAME + 1];
+    store_name(s, name, known);
+    status is = read_model(s, known, &m);
     if (is == UTTER_INVALID && access(name, F_OK) == 0) {
         str_puts(model, name);
         return str_status(model);
     }
     if (is == UTTER_INVALID && entry)
         return fail(is, "%s is not installed; utter models pull %s fetches it", entry->name, entry->name);
+    if (is == UTTER_INVALID && strchr(name, '/') && *known)
+        return fail(is,
+                    "there is no file %s, and no repository of that name has been pulled; utter models pull %s would",
+                    name, name);
     if (is == UTTER_INVALID)
         return fail(is, "there is no file and no model %s; utter models list names the models that there are", name);
     TRY(is);
@@ -241,4 +260,18 @@ status store_resolve(const char *name, struct str *model, struct str *codec) {
     is = store_resolve_in(&s, name, model, codec);
     store_close(&s);
     return is;
+}
+
+status store_language(const char *name, struct str *out) {
+    struct store s;
+    struct store_model m;
+    char known[REGISTRY_MAX_NAME + 1];
+    if (store_open(NULL, &s) != UTTER_OK) return UTTER_OK;
+    store_name(&s, name, known);
+    if (read_model(&s, known, &m) == UTTER_OK) {
+        if (m.language) str_puts(out, m.language);
+        store_model_free(&m);
+    }
+    store_close(&s);
+    return str_status(out);
 }

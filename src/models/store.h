@@ -41,6 +41,12 @@ struct store_model {
     json_t *manifest;  // the whole
 };
 
+/* The name that a model goes by here, which a person may say as it is or as its repository; "" for what can be none. */
+void store_name(const struct store *s, const char *said, char out[REGISTRY_MAX_NAME + 1]);
+
+/* What a person calls it: its repository when no list of models has named it. */
+const char *store_title(const struct store_model *m);
+
 /* UTTER_INVALID when it is not installed; UTTER_FORMAT for a damaged manifest; UTTER_IO when a file of it is gone or
    of another size. */
 status store_read(const struct store *s, const char *name, struct store_model *out);
@@ -62,5 +68,8 @@ void store_path(const struct store *s, const char *name, const char *below, stru
    there is nothing of that name, or its codec is not installed. */
 status store_resolve(const char *name, struct str *model, struct str *codec);
 status store_resolve_in(const struct store *s, const char *name, struct str *model, struct str *codec);
+
+/* The language that the installed model `name` has by its list or its card; nothing is appended where there is none. */
+status store_language(const char *name, struct str *out);
 
 #endif
