@@ -681,7 +681,7 @@ static int ask_for_much(const struct served *s, const char *format) {
 
 static void test_what_is_spoken_may_end(void **state) {
     (void)state;
-    struct served s = serve_start("");
+    struct served s = serve_start("--drain 600");
     int fd = ask_for_much(&s, "mp3");
     char first;
     assert_int_equal(recv(fd, &first, 1, MSG_PEEK), 1);
