@@ -53,7 +53,7 @@ _utter() {
                     case $verb in
                         '') words="list suggest pull remove verify path info convert quantize --help" ;;
                         pull)
-                            words="--encoder --accept-licence --quiet --help $(utter models list 2>/dev/null |
+                            words="--encoder --accept-licence --type --quiet --help $(utter models list 2>/dev/null |
                                 sed -n '/pull NAME/,$ s/^\(neu[a-z0-9-]*\).*/\1/p')" ;;
                         remove | verify | path)
                             words="--quiet --help $(utter models list 2>/dev/null |

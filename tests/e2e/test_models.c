@@ -48,6 +48,8 @@ static const char models_json[] =
     " \"language\": \"en-us\", \"licence\": \"Strict\", \"codec\": \"tinycodec\"},"
     "{\"name\": \"tinycodec\", \"kind\": \"codec\", \"repository\": \"me/codec\", \"type\": \"q8_0\","
     " \"files\": [\"model.safetensors\"], \"licence\": \"Apache 2.0\", \"encoder\": \"tinyencoder\"},"
+    "{\"name\": \"neucodec\", \"kind\": \"codec\", \"repository\": \"me/codec\", \"type\": \"q8_0\","
+    " \"files\": [\"model.safetensors\"], \"licence\": \"Apache 2.0\"},"
     "{\"name\": \"tinyencoder\", \"kind\": \"encoder\", \"repository\": \"me/codec\", \"type\": \"f32\","
     " \"files\": [\"model.safetensors\"], \"licence\": \"Apache 2.0\","
     " \"semantic\": {\"repository\": \"me/semantic\", \"files\": [\"model.safetensors\"]}}]}";
@@ -252,6 +254,79 @@ static void test_voice_and_speech(void **state) {
            run("utter say --json -o no-codec.wav Hello."));
 }
 
+// Makes `name` hold the files of a folder: "." stands for all that lie in it.
+static void hold(const char *name, const char *folder, const char *const *files, int n, const char *card) {
+    static char listings[4][700];
+    static struct file_map maps[16];
+    static char sums[16][65];
+    static int n_listings, n_maps;
+    char *listing = listings[n_listings++], *end = listing;
+    char url[300], path[512];
+    *end++ = '[';
+    for (int i = 0; i < n; i++, n_maps++) {
+        snprintf(path, sizeof path, "%s/%s/%s", run_folder(), folder, files[i]);
+        assert_ok(file_map_open(path, &maps[n_maps]));
+        assert_ok(sha256_file(path, sums[n_maps]));
+        end += sprintf(end, "%s{\"type\":\"file\",\"path\":\"%s\",\"size\":%zu,\"lfs\":{\"oid\":\"%s\"}}", i ? "," : "",
+                       files[i], maps[n_maps].size, sums[n_maps]);
+        snprintf(url, sizeof url, "/%s/resolve/main/%s", name, files[i]);
+        serve(url, maps[n_maps].data, maps[n_maps].size, sums[n_maps]);
+    }
+    strcpy(end, "]");
+    snprintf(url, sizeof url, "/api/models/%s/tree/main", name);
+    serve(url, listing, strlen(listing), "listing");
+    snprintf(url, sizeof url, "/api/models/%s", name);
+    serve(url, card, strlen(card), "card");
+}
+
+// A repository that is on no list: known by its files, spoken with by its name.
+static void test_a_repository_on_no_list(void **state) {
+    (void)state;
+    expect(0, "", "",
+           run("mkdir own && cp b.gguf own/tuned-Q8_0.gguf && cp b.gguf own/tuned-Q4_0.gguf && echo hello "
+               ">own/README.md && "
+               "printf 'GGUF that is none' >own/bad.gguf"));
+    static const char *const several[] = {"README.md", "tuned-Q8_0.gguf", "tuned-Q4_0.gguf"};
+    hold("you/tuned", "own", several, 3, "{\"cardData\": {\"license\": \"cc-by-4.0\", \"language\": \"de\"}}");
+    struct hub_route *small = hub_server_at(server, "/you/tuned/resolve/main/tuned-Q4_0.gguf"),
+                     *large = hub_server_at(server, "/you/tuned/resolve/main/tuned-Q8_0.gguf");
+    expect(1, "", "utter models pull you/tuned would", run("utter say --model you/tuned -o no.wav Hello."));
+    const struct result *r = run("utter models pull you/tuned");
+    expect(0, "", "you/tuned comes under the licence cc-by-4.0, see http://", r);
+    expect(0, "", "you/tuned is here", r);
+    assert_int_equal(small->n_asked, 1);
+    assert_int_equal(large->n_asked, 0);
+    assert_int_equal(file_size("home/models/you--tuned/tuned-Q4_0.gguf"), backbone.size);
+    int before = hub_server_n_requests(server);
+    expect(0, "", "you/tuned is already here", run("utter models pull you/tuned"));
+    expect(0, "", "you/tuned is already here", run("HF_HUB_OFFLINE=1 utter models pull you--tuned"));
+    expect(1, "", "utter models remove you/tuned makes room", run("utter models pull you/tuned --type q8_0"));
+    assert_int_equal(hub_server_n_requests(server), before);
+    expect(0, "you/tuned ", "", run("utter models list"));
+    expect(0, "/home/models/you--tuned/tuned-Q4_0.gguf", "", run("utter models path you/tuned"));
+    // It speaks, in the language of its card, with the codec of the list.
+    r = run("utter say -v --model you/tuned --seed 3 --retries 0 --json -o tuned.wav \"A b.\"");
+    expect(0, "\"language\": \"de\"", "tiny qwen2", r);
+    expect(0, "", "", run("utter models verify you/tuned && utter models remove you/tuned"));
+    assert_int_equal(file_size("home/models/you--tuned"), -1);
+    expect(0, "", "you/tuned is here", run("utter models pull you/tuned --type q8_0"));
+    assert_int_equal(large->n_asked, 1);
+    expect(0, "", "", run("utter models remove you/tuned"));
+    expect(2, "", "there is no type q9", run("utter models pull you/tuned --type q9"));
+    expect(1, "", "a type of its own", run("utter models pull tiny --type q8_0"));
+
+    static const char *const bad[] = {"README.md", "bad.gguf"};
+    hold("you/bad", "own", bad, 2, "{}");
+    r = run("utter models pull you/bad");
+    expect(1, "", "you/bad cannot be used, nothing of it was kept", r);
+    expect(1, "", "you/bad names no licence", r);
+    hold("you/nothing", "own", bad, 1, "{}");
+    expect(1, "", "you/nothing holds no model that can speak", run("utter models pull you/nothing"));
+    expect(1, "", "it holds README.md", run("utter models pull you/nothing"));
+    expect(1, "", "you/gone is not at http://", run("utter models pull you/gone"));
+    expect(2, "", "No such file", run("LC_ALL=C ls -d home/models/you*"));
+}
+
 static void test_suggestion(void **state) {
     (void)state;
     const struct result *r = run("TMPDIR=$PWD utter models suggest --device cpu --json");
@@ -286,15 +361,11 @@ static void test_a_list_with_a_mistake(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_before),
-        cmocka_unit_test(test_stopped_and_continued),
-        cmocka_unit_test(test_what_was_pulled),
-        cmocka_unit_test(test_damaged_and_removed),
-        cmocka_unit_test(test_two_at_once),
-        cmocka_unit_test(test_with_the_encoder),
-        cmocka_unit_test(test_voice_and_speech),
-        cmocka_unit_test(test_suggestion),
-        cmocka_unit_test(test_a_list_with_a_mistake),
+        cmocka_unit_test(test_before),           cmocka_unit_test(test_stopped_and_continued),
+        cmocka_unit_test(test_what_was_pulled),  cmocka_unit_test(test_damaged_and_removed),
+        cmocka_unit_test(test_two_at_once),      cmocka_unit_test(test_with_the_encoder),
+        cmocka_unit_test(test_voice_and_speech), cmocka_unit_test(test_a_repository_on_no_list),
+        cmocka_unit_test(test_suggestion),       cmocka_unit_test(test_a_list_with_a_mistake),
     };
     return cmocka_run_group_tests(tests, set_up, clean_up);
 }
