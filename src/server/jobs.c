@@ -179,6 +179,7 @@ static void end_idle(struct jobs *p, struct job *j, status s) {
             if (i) break;
         }
         lane_remove(p, l, j);
+        j->outcome.queue_s = (double)(clock_ns() - j->asked) * 1e-9;
         if (p->options.done) p->options.done(p->options.user, &j->outcome, s);
         end_job(j);
     }
