@@ -172,7 +172,36 @@ static void says_what_is_missing(void **state) {
     free(silence);
     assert_refused(run("utter voices add silence.wav --transcript Hello. --encoder encoder.gguf -o no.json"), 1,
                    "silence");
+    write_wav("nothing.wav", 16000, 1, NULL, 0);
+    assert_refused(run("utter voices add nothing.wav --transcript Hello. --encoder encoder.gguf -o no.json"), 1,
+                   "nothing.wav holds no sound: it is 0 s long");
+    assert_refused(
+        run(": >empty.wav; utter voices add empty.wav --transcript Hello. --encoder encoder.gguf -o no.json"), 1,
+        "empty.wav");
     assert_int_equal(file_size("no.json"), -1);
+}
+
+/* The built-in codec has 4096 of them. */
+static void codes_out_of_range_are_refused(void **state) {
+    (void)state;
+    static const char *const codes_of[] = {"1, 2, -1", "1, 2, 70000", "1, 2, 9223372036854775807"};
+    for (size_t i = 0; i < sizeof codes_of / sizeof *codes_of; i++) {
+        const struct result *r =
+            run("printf '{\"format\": \"utter-voice\", \"version\": 1, \"name\": \"off\", \"text\": \"Hello.\", "
+                "\"codes\": [%s]}' >off.json && utter say --model built-in --voice-file off.json --voice off -o "
+                "off.wav Hello.",
+                codes_of[i]);
+        assert_refused(r, 1, "off.json: code 2 is ");
+        assert_refused(r, 1, "has codes 0..");
+    }
+    const int64_t n = 3;
+    char path[512];
+    snprintf(path, sizeof path, "%s/off.npy", run_folder());
+    assert_ok(npy_write(path, NPY_I32, (const int32_t[]){1, 2, 70000}, 1, &n));
+    assert_refused(
+        run("echo Hello. >off.txt; utter say --model built-in --voice-file off.npy --voice off -o off.wav Hello."), 1,
+        "code 2 is 70000");
+    assert_int_equal(file_size("off.wav"), -1);
 }
 
 /* A codec that takes NeuCodec's codes, and a backbone that goes with it: a voice can be listed, if not spoken with. The
@@ -270,6 +299,7 @@ int main(void) {
         cmocka_unit_test(finds_what_is_not_said),
         cmocka_unit_test(an_encoder_goes_with_its_codec),
         cmocka_unit_test(says_what_is_missing),
+        cmocka_unit_test(codes_out_of_range_are_refused),
         cmocka_unit_test(a_folder_of_recordings_is_voices),
         cmocka_unit_test(a_voice_is_heard),
         cmocka_unit_test(a_transcript_in_another_language_is_warned_of),

@@ -507,6 +507,13 @@ static void test_backbone_tensors_refused(void **state) {
     builder_remove(&b, "model.layers.1.self_attn.k_proj.bias");
     write_backbone(&b, said);
     assert_refused(BLOCK_F16, UTTER_FORMAT, "tensor model.layers.1.self_attn.k_proj.bias is missing; wanted [128]");
+    // Of another shape: the name, what is wanted and what is there.
+    float more[129] = {0};
+    builder_add(&b, "model.layers.1.self_attn.k_proj.bias", "F32", 1, (const int64_t[]){129}, more, sizeof more);
+    write_backbone(&b, said);
+    assert_refused(BLOCK_F16, UTTER_FORMAT,
+                   "tensor model.layers.1.self_attn.k_proj.bias has the shape [129]; wanted [128]");
+    builder_remove(&b, "model.layers.1.self_attn.k_proj.bias");
     builder_add(&b, "model.layers.99999999999999999999.x", "F32", 1, (const int64_t[]){1}, "1234", 4);
     write_backbone(&b, said);
     assert_refused(BLOCK_F16, UTTER_UNSUPPORTED, "utter reads at most 1024 layers");
