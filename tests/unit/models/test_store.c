@@ -292,6 +292,83 @@ static void test_licence(void **state) {
     store_model_free(&m);
 }
 
+// ---- a repository that the registry does not have ----
+
+// Stands for a conversion that finds the parts by their index, so it is given their folder.
+static status convert_parts_stub(const char *in, const char *out, block_type type) {
+    static const char *const names[] = {"model.safetensors.index.json", "model-00001-of-00002.safetensors",
+                                        "model-00002-of-00002.safetensors", "config.json", "tokenizer.json"};
+    assert_int_equal(type, BLOCK_Q4_0);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[400];
+        snprintf(path, sizeof path, "%s/%s", in, names[i]);
+        if (access(path, F_OK) != 0) return fail(UTTER_IO, "%s is not there", path);
+    }
+    struct file_writer w;
+    assert_ok(file_create(out, &w));
+    assert_ok(file_write(&w, "GGUF", 4));
+    return file_commit(&w);
+}
+
+static status speaks_stub(const char *path) {
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    return info.st_size == 4 ? UTTER_OK : fail(UTTER_FORMAT, "it has no speech tokens");
+}
+
+static void test_checkpoint_on_no_list(void **state) {
+    struct world *w = *state;
+    static const char listing[] =
+        "[{\"type\":\"file\",\"path\":\"config.json\",\"size\":2},"
+        "{\"type\":\"file\",\"path\":\"tokenizer.json\",\"size\":2},"
+        "{\"type\":\"file\",\"path\":\"model.safetensors.index.json\",\"size\":2},"
+        "{\"type\":\"file\",\"path\":\"model-00001-of-00002.safetensors\",\"size\":3},"
+        "{\"type\":\"file\",\"path\":\"model-00002-of-00002.safetensors\",\"size\":3}]";
+    answer(w, "/api/models/you/parts/tree/main", listing, sizeof listing - 1);
+    answer(w, "/you/parts/resolve/main/config.json", "{}", 2);
+    answer(w, "/you/parts/resolve/main/tokenizer.json", "{}", 2);
+    answer(w, "/you/parts/resolve/main/model.safetensors.index.json", "{}", 2);
+    answer(w, "/you/parts/resolve/main/model-00001-of-00002.safetensors", "one", 3);
+    answer(w, "/you/parts/resolve/main/model-00002-of-00002.safetensors", "two", 3);
+    w->pull.convert.model = convert_parts_stub;
+    w->pull.convert.speaks = speaks_stub;
+    w->pull.type = "q4_0";
+    // Its codec is the registry's NeuCodec, which is not at this hub: the model stays, and is not fetched again.
+    assert_fails(pull_model(&w->pull, "you/parts"), UTTER_IO, "neucodec");
+    assert_said(w, "you/parts names no licence");
+    assert_file(path_of(w, "models/you--parts/you--parts.gguf"), "GGUF", 4);
+    assert_false(is_there(w, "models/you--parts/config.json"));
+    assert_false(is_there(w, "models/you--parts/model-00002-of-00002.safetensors"));
+    int before = n_asked(w, "/api/models/you/parts/tree/main");
+    w->pull.type = NULL;
+    assert_fails(pull_model(&w->pull, "you--parts"), UTTER_IO, "neucodec");
+    assert_int_equal(n_asked(w, "/api/models/you/parts/tree/main"), before);
+    assert_ok(pull_verify(&w->pull, "you/parts"));
+    struct str model = {0}, codec = {0}, language = {0};
+    assert_fails(store_resolve("you/parts", &model, &codec), UTTER_INVALID, "you/parts needs the codec neucodec");
+    assert_ok(store_language("you/parts", &language));
+    assert_string_equal(str_text(&language), "en-us");
+    str_free(&model);
+    str_free(&codec);
+    str_free(&language);
+    assert_ok(pull_remove(&w->pull, "you/parts"));
+    assert_false(is_there(w, "models/you--parts"));
+}
+
+static void test_no_speech_on_no_list(void **state) {
+    struct world *w = *state;
+    static const char listing[] = "[{\"type\":\"file\",\"path\":\"chat.gguf\",\"size\":5}]";
+    answer(w, "/api/models/you/chat/tree/main", listing, sizeof listing - 1);
+    answer(w, "/you/chat/resolve/main/chat.gguf", "GGUF!", 5);
+    w->pull.convert.speaks = speaks_stub;
+    assert_fails(pull_model(&w->pull, "you/chat"), UTTER_FORMAT,
+                 "you/chat cannot be used, nothing of it was kept: it has no speech tokens");
+    assert_false(is_there(w, "models/you--chat"));
+    assert_false(is_there(w, "models/you--chat.pull"));
+    w->pull.type = "q8_0";
+    assert_fails(pull_model(&w->pull, "tiny"), UTTER_INVALID, "--type is for a repository");
+}
+
 // ---- what goes wrong ----
 
 static void test_nothing_half_installed(void **state) {
@@ -507,6 +584,8 @@ int main(void) {
         TEST(test_resolve),
         TEST(test_list),
         TEST(test_licence),
+        TEST(test_checkpoint_on_no_list),
+        TEST(test_no_speech_on_no_list),
         TEST(test_nothing_half_installed),
         TEST(test_conversion_fails),
         TEST(test_stop),
