@@ -57,7 +57,7 @@ _utter() {
                                 sed -n '/pull NAME/,$ s/^\(neu[a-z0-9-]*\).*/\1/p')" ;;
                         remove | verify | path)
                             words="--quiet --help $(utter models list 2>/dev/null |
-                                sed -n '/^pulled:/,/^$/ s/^\([A-Za-z0-9._-]*\) .*/\1/p')"
+                                sed -n '/^pulled:/,/^$/ s/^\([A-Za-z0-9._\/-]*\) .*/\1/p')"
                             [[ $verb = path ]] && words="${words/--quiet/--codec}" ;;
                         suggest) words="$device --json --help" ;;
                         convert) words="--type --encoder --semantic --help" files=1 ;;
