@@ -12,6 +12,7 @@
 #include "base/clock.h"
 
 enum { TICK_MS = 100, MAX_EVENTS = 64, MAX_PEERS = 1 << 20 };
+#define LAST_NS ((int64_t)2 * 1000000000)  // for the answer to who will not say any more
 
 struct peer {
     struct watch *watch;
@@ -19,6 +20,7 @@ struct peer {
     int fd;
     int64_t deadline;
     struct job *job;  // NULL: none is watched for
+    bool hung_up;     // it has closed its side
 };
 
 struct watch {
@@ -40,11 +42,21 @@ static struct peer *peer_of(struct watch *w, uint64_t id) {
     return p && p->id == id ? p : NULL;
 }
 
-// A peer hung up: what it asked for is cancelled. epoll says it once (EPOLLONESHOT).
-static void hung_up(struct watch *w, uint64_t id) {
+static void set_deadline(struct peer *p, int64_t deadline) {
+    int64_t last = clock_ns() + LAST_NS;
+    p->deadline = p->hung_up && deadline > last ? last : deadline;
+}
+
+// A peer hung up: what it asked for is cancelled, and what it has not asked to the end it never will. epoll says it
+// once (EPOLLONESHOT).
+static void hang_up(struct watch *w, uint64_t id) {
     pthread_mutex_lock(&w->lock);
     struct peer *p = peer_of(w, id);
-    if (p && p->job) job_cancel(p->job);
+    if (p) {
+        p->hung_up = true;
+        set_deadline(p, p->deadline);
+        if (p->job) job_cancel(p->job);
+    }
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -67,7 +79,7 @@ static void *run(void *user) {
     int64_t next = clock_ns();
     while (!atomic_load(&w->stop)) {
         int n = epoll_wait(w->epoll_fd, events, MAX_EVENTS, TICK_MS);
-        for (int i = 0; i < n; i++) hung_up(w, events[i].data.u64);
+        for (int i = 0; i < n; i++) hang_up(w, events[i].data.u64);
         if (clock_ns() < next) continue;
         next = clock_ns() + (int64_t)TICK_MS * 1000000;
         cut_overdue(w);
@@ -132,6 +144,8 @@ struct peer *watch_open(struct watch *w, int fd, int64_t deadline) {
         p->id = (uint64_t)++w->generations[index] << 32 | (uint32_t)index;
         w->peers[index] = p;
         w->n++;
+        struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = p->id};
+        epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &event);
     }
     pthread_mutex_unlock(&w->lock);
     if (index >= 0) return p;
@@ -151,7 +165,7 @@ void watch_close(struct peer *p) {
 
 void peer_deadline(struct peer *p, int64_t deadline) {
     pthread_mutex_lock(&p->watch->lock);
-    p->deadline = deadline;
+    set_deadline(p, deadline);
     pthread_mutex_unlock(&p->watch->lock);
 }
 
@@ -159,10 +173,7 @@ void peer_watch(struct peer *p, struct job *j) {
     struct watch *w = p->watch;
     pthread_mutex_lock(&w->lock);
     p->job = j;
-    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = p->id};
-    if (j && epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, p->fd, &event) != 0 && errno == EEXIST)
-        epoll_ctl(w->epoll_fd, EPOLL_CTL_MOD, p->fd, &event);
-    if (!j) epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, p->fd, NULL);
+    if (j && p->hung_up) job_cancel(j);
     pthread_mutex_unlock(&w->lock);
 }
 

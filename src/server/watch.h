@@ -25,7 +25,7 @@ void watch_close(struct peer *p);
 
 /* The connection is cut off at `deadline`, NO_DEADLINE: never. */
 void peer_deadline(struct peer *p, int64_t deadline);
-/* From now on the job is cancelled when the peer hangs up; NULL: no more. */
+/* From now on the job is cancelled when the peer hangs up, at once if it has; NULL: no more. */
 void peer_watch(struct peer *p, struct job *j);
 int watch_count(struct watch *w);
 
