@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,6 +30,10 @@ status file_map_open(const char *path, struct file_map *out) {
     }
     close(fd);
     return s;
+}
+
+void file_map_rest(const struct file_map *m) {
+    if (m->size > 0) madvise((void *)(uintptr_t)m->data, m->size, MADV_DONTNEED);  // read-only: nothing is lost
 }
 
 void file_map_close(struct file_map *m) {

@@ -15,6 +15,8 @@ struct file_map {
 
 status file_map_open(const char *path, struct file_map *out);
 void file_map_close(struct file_map *m);
+/* Gives the memory that holds it back to the system; what is read again comes from the file again. */
+void file_map_rest(const struct file_map *m);
 
 /* A file being written. Until file_commit it lives under a temporary name in the same folder, so that nothing half
    written ever has the final name. */

@@ -164,7 +164,10 @@ static status load_devices(const utter_options *options, utter *u) {
         u->runners.kernels = strdup(options->kernels);
         if (!u->runners.kernels) return fail_memory(strlen(options->kernels), "options");
     }
-    return runners_open(&u->runners);
+    TRY(runners_open(&u->runners));
+    gguf_rest(u->backbone->file);
+    gguf_rest(u->codec->file);
+    return UTTER_OK;
 }
 
 static status describe(utter *u) {

@@ -335,6 +335,8 @@ status gguf_open_memory(const void *data, size_t size, const char *label, struct
     return open_parsed((struct file_map){0}, data, size, label, out);
 }
 
+void gguf_rest(const struct gguf *g) { file_map_rest(&g->map); }
+
 void gguf_close(struct gguf *g) {
     if (!g) return;
     for (int64_t i = 0; i < g->n_keys; i++) {

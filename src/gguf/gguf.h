@@ -44,6 +44,8 @@ struct gguf_array {
 status gguf_open(const char *path, struct gguf **out);
 status gguf_open_memory(const void *data, size_t size, const char *label, struct gguf **out);
 void gguf_close(struct gguf *g);
+/* The weights are in use elsewhere, repacked: the file's own pages need not stay in memory. It can be read as before. */
+void gguf_rest(const struct gguf *g);
 
 /* Path or label, for messages. */
 const char *gguf_label(const struct gguf *g);
