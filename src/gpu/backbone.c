@@ -24,52 +24,139 @@ static status multiply(struct gpu *g, const struct gpu_matrix *m, const float *x
     return gpu_matmul(g, m, args);
 }
 
-/* tokens[n], slots[n] and positions[n] of the device through all layers, to x. Job. */
-static status forward(struct gpu *g, int n) {
+static status norm_to_halves(struct gpu *g, const float *weight, int first, int n) {
     struct gpu_backbone *d = g->backbone;
     const struct backbone_config *c = &d->config;
-    size_t kv_width = (size_t)c->n_kv_heads * (size_t)c->head_dim;
-    size_t layer_cache = (size_t)d->n_slots * (size_t)d->n_ctx * kv_width;
+    struct norm_args args = {.x = d->x + (size_t)first * (size_t)c->n_embd,
+                             .weight = weight,
+                             .halves = d->normed_halves,
+                             .stride = d->normed_stride,
+                             .width = c->n_embd,
+                             .eps = c->norm_eps};
+    return gpu_launch(g, KERNEL_norm_rows, n, 1, &args);
+}
+
+/* y[i] = W[i] x + bias[i], those of one format together. */
+static status products(struct gpu *g, const struct gpu_matrix *const *m, const float *const *bias, float *const *y,
+                       int n_parts, const u16 *x, int64_t x_stride, int n, bool accumulate, float scale) {
+    for (int i = 0, next; i < n_parts; i = next) {
+        struct product_args args = {.x = x, .x_stride = x_stride, .n = n, .accumulate = accumulate, .scale = scale};
+        for (next = i; next < n_parts && m[next]->format == m[i]->format; next++)
+            args.parts[args.n_parts++] =
+                (struct product_part){.bias = bias[next], .y = y[next], .y_stride = m[next]->w.rows};
+        TRY(gpu_product(g, m + i, false, args));
+    }
+    return UTTER_OK;
+}
+
+/* The feed-forward network's inner numbers. */
+static status inner_products(struct gpu *g, const struct gpu_layer *l, int n) {
+    struct gpu_backbone *d = g->backbone;
+    const struct gpu_matrix *pair[] = {&l->gate, &l->up};
+    if (l->gate.format == l->up.format) {
+        struct product_args args = {.x = d->normed_halves,
+                                    .x_stride = d->normed_stride,
+                                    .n = n,
+                                    .n_parts = 2,
+                                    .inner = d->inner_halves,
+                                    .inner_stride = d->inner_stride};
+        return gpu_product(g, pair, true, args);
+    }
+    TRY(products(g, pair, (const float *[]){NULL, NULL}, (float *[]){d->gate, d->up}, 2, d->normed_halves,
+                 d->normed_stride, n, false, 1));
+    struct swiglu_args swiglu = {.gate = d->gate,
+                                 .up = d->up,
+                                 .halves = d->inner_halves,
+                                 .n = (i64)n * d->config.n_ffn,
+                                 .stride = d->inner_stride,
+                                 .width = d->config.n_ffn};
+    return gpu_launch(g, KERNEL_swiglu, (swiglu.n + 255) / 256, 1, &swiglu);
+}
+
+static struct rope_args rope_of(const struct gpu_backbone *d, int i) {
+    const struct backbone_config *c = &d->config;
+    const struct gpu_layer *l = &d->layers[i];
+    size_t layer_cache = gpu_cache_bytes(d) / sizeof(u16) / (size_t)c->n_layers;
+    return (struct rope_args){.q = d->q,
+                              .k = d->k,
+                              .v = d->v,
+                              .q_norm = l->q_norm,
+                              .k_norm = l->k_norm,
+                              .angles = d->angles,
+                              .k_cache = d->k_cache + (size_t)i * layer_cache,
+                              .v_cache = d->v_cache + (size_t)i * layer_cache,
+                              .slots = d->slots,
+                              .positions = d->positions,
+                              .stride = d->stride,
+                              .n_heads = c->n_heads,
+                              .n_kv_heads = c->n_kv_heads,
+                              .head_dim = c->head_dim,
+                              .interleaved = c->rope_interleaved,
+                              .eps = c->norm_eps};
+}
+
+static struct attention_args attention_of(const struct gpu_backbone *d, const struct rope_args *rope, int n) {
+    const struct backbone_config *c = &d->config;
+    return (struct attention_args){.q = d->q,
+                                   .out = d->att,
+                                   .halves = d->products ? d->att_halves : NULL,
+                                   .out_stride = d->att_stride,
+                                   .k = rope->k_cache,
+                                   .v = rope->v_cache,
+                                   .slots = d->slots,
+                                   .positions = d->positions,
+                                   .q_stride = (i64)c->n_heads * c->head_dim,
+                                   .n = n,
+                                   .stride = d->stride,
+                                   .n_heads = c->n_heads,
+                                   .n_kv_heads = c->n_kv_heads,
+                                   .head_dim = c->head_dim,
+                                   .scale = 1 / sqrtf((float)c->head_dim)};
+}
+
+/* By attend.c where it is made for the heads. prompt: the rows are of one slot, one after another. */
+static status attend(struct gpu *g, const struct attention_args *args, bool prompt) {
+    int group = args->n_heads / args->n_kv_heads, n = args->n;
+    bool made = args->halves && group <= 16 && (args->head_dim == 64 || args->head_dim == 128);
+    if (!made) return gpu_launch(g, KERNEL_attention_cache, args->n_heads, n, args);
+    if (prompt && n > 1)
+        return gpu_launch(g, args->head_dim == 64 ? KERNEL_attend_prompt_64 : KERNEL_attend_prompt_128,
+                          args->n_kv_heads, (n + 15) / 16, args);
+    return gpu_launch(g, args->head_dim == 64 ? KERNEL_attend_step_64 : KERNEL_attend_step_128, args->n_kv_heads, n,
+                      args);
+}
+
+/* tokens[n], slots[n] and positions[n] of the device through all layers, to x: on tensor cores where product.c takes
+   the model; else by kernels that work for everything, in floats. Job. */
+static status forward(struct gpu *g, int n, bool prompt) {
+    struct gpu_backbone *d = g->backbone;
+    const struct backbone_config *c = &d->config;
+    bool tensor = d->products;
     TRY(gpu_embed(g, &d->token_embd, d->tokens, n, d->x));
     for (int i = 0; i < c->n_layers; i++) {
         const struct gpu_layer *l = &d->layers[i];
-        u16 *k_cache = d->k_cache + (size_t)i * layer_cache, *v_cache = d->v_cache + (size_t)i * layer_cache;
+        struct rope_args rope = rope_of(d, i);
+        struct attention_args attention = attention_of(d, &rope, n);
+        if (tensor) {
+            const struct gpu_matrix *qkv[] = {&l->q, &l->k, &l->v}, *out = &l->attn_out, *down = &l->down;
+            TRY(norm_to_halves(g, l->attn_norm, 0, n));
+            TRY(products(g, qkv, (const float *[]){l->q_bias, l->k_bias, l->v_bias}, (float *[]){d->q, d->k, d->v}, 3,
+                         d->normed_halves, d->normed_stride, n, false, 1));
+            TRY(gpu_launch(g, KERNEL_rope_store, n, 1, &rope));
+            TRY(attend(g, &attention, prompt));
+            TRY(products(g, &out, (const float *[]){NULL}, &d->x, 1, d->att_halves, d->att_stride, n, true, 1));
+            TRY(norm_to_halves(g, l->ffn_norm, 0, n));
+            TRY(inner_products(g, l, n));
+            TRY(products(g, &down, (const float *[]){NULL}, &d->x, 1, d->inner_halves, d->inner_stride, n, true,
+                         FFN_SCALE));
+            continue;
+        }
         TRY(norm(g, d->x, l->attn_norm, d->normed, NULL, n));
         TRY(multiply(g, &l->q, d->normed, l->q_bias, d->q, n, false));
         TRY(multiply(g, &l->k, d->normed, l->k_bias, d->k, n, false));
         TRY(multiply(g, &l->v, d->normed, l->v_bias, d->v, n, false));
-        struct rope_args rope = {.q = d->q,
-                                 .k = d->k,
-                                 .v = d->v,
-                                 .q_norm = l->q_norm,
-                                 .k_norm = l->k_norm,
-                                 .angles = d->angles,
-                                 .k_cache = k_cache,
-                                 .v_cache = v_cache,
-                                 .slots = d->slots,
-                                 .positions = d->positions,
-                                 .n_ctx = d->n_ctx,
-                                 .n_heads = c->n_heads,
-                                 .n_kv_heads = c->n_kv_heads,
-                                 .head_dim = c->head_dim,
-                                 .interleaved = c->rope_interleaved,
-                                 .eps = c->norm_eps};
         TRY(gpu_launch(g, KERNEL_rope_store, n, 1, &rope));
-        struct attention_args attention = {.q = d->q,
-                                           .out = d->att,
-                                           .k = k_cache,
-                                           .v = v_cache,
-                                           .slots = d->slots,
-                                           .positions = d->positions,
-                                           .q_stride = (i64)c->n_heads * c->head_dim,
-                                           .kv_stride = (i64)kv_width,
-                                           .n = n,
-                                           .n_ctx = d->n_ctx,
-                                           .n_heads = c->n_heads,
-                                           .n_kv_heads = c->n_kv_heads,
-                                           .head_dim = c->head_dim,
-                                           .scale = 1 / sqrtf((float)c->head_dim)};
-        TRY(gpu_launch(g, KERNEL_attention_cache, c->n_heads, n, &attention));
+        TRY(attend(g, &attention, prompt));
         TRY(multiply(g, &l->attn_out, d->att, NULL, d->x, n, true));
         TRY(norm(g, d->x, l->ffn_norm, d->normed, NULL, n));
         TRY(multiply(g, &l->gate, d->normed, NULL, d->gate, n, false));
@@ -79,6 +166,13 @@ static status forward(struct gpu *g, int n) {
         TRY(multiply(g, &l->down, d->gate, NULL, d->x, n, true));
     }
     return UTTER_OK;
+}
+
+/* Logits of the n rows in normed_halves. */
+static status head_products(struct gpu *g, int n) {
+    struct gpu_backbone *d = g->backbone;
+    const struct gpu_matrix *head = &d->head;
+    return products(g, &head, (const float *[]){NULL}, &d->logits, 1, d->normed_halves, d->normed_stride, n, false, 1);
 }
 
 /* How long n tokens through the model may take at most. */
@@ -105,7 +199,7 @@ static status prefill_job(void *context) {
     const int32_t *rows[] = {d->tokens, d->slots, d->positions};
     for (int i = 0; i < 3; i++)
         TRY(gpu_upload(g, (device_address)(uintptr_t)rows[i], g->staging + (size_t)i * bytes, bytes));
-    TRY(forward(g, d->n));
+    TRY(forward(g, d->n, true));
     if (d->wants_hidden) {
         int last = d->n - 1;
         TRY(norm(g, d->x + (size_t)last * (size_t)d->config.n_embd, d->output_norm, d->hidden, d->slots + last, 1));
@@ -118,8 +212,13 @@ static status logits_job(void *context) {
     struct gpu *g = context;
     struct gpu_backbone *d = g->backbone;
     const float *x = d->x + (size_t)d->first_row * (size_t)d->config.n_embd;
-    TRY(norm(g, x, d->output_norm, d->normed, NULL, d->n));
-    TRY(multiply(g, &d->head, d->normed, NULL, d->logits, d->n, false));
+    if (d->products) {
+        TRY(norm_to_halves(g, d->output_norm, d->first_row, d->n));
+        TRY(head_products(g, d->n));
+    } else {
+        TRY(norm(g, x, d->output_norm, d->normed, NULL, d->n));
+        TRY(multiply(g, &d->head, d->normed, NULL, d->logits, d->n, false));
+    }
     TRY(gpu_download(g, g->staging, (device_address)(uintptr_t)d->logits,
                      (size_t)d->n * (size_t)d->n_head * sizeof(float)));
     return gpu_wait(g, forward_limit(g, d->n), "computing logits");
@@ -208,6 +307,10 @@ static status generate_job(void *context) {
     TRY(gpu_upload(g, (device_address)(uintptr_t)d->sequences, g->staging, bytes));
     TRY(gpu_upload(g, (device_address)(uintptr_t)d->slots, g->staging + bytes, (size_t)d->n * sizeof(int32_t)));
     struct gather_args gather = {.x = d->hidden, .rows = d->slots, .y = d->normed, .width = d->config.n_embd};
+    if (d->products) {
+        gather.halves = d->normed_halves;
+        gather.stride = d->normed_stride;
+    }
     struct sample_args sample = {.sequences = d->sequences,
                                  .logits = d->logits,
                                  .head_rows = d->head_rows,
@@ -224,9 +327,13 @@ static status generate_job(void *context) {
                                  .steps = d->steps};
     for (int step = 1; step <= d->steps; step++) {
         TRY(gpu_launch(g, KERNEL_gather_rows, d->n, 1, &gather));
-        TRY(multiply(g, &d->head, d->normed, NULL, d->logits, d->n, false));
+        if (gather.halves) {
+            TRY(head_products(g, d->n));
+        } else {
+            TRY(multiply(g, &d->head, d->normed, NULL, d->logits, d->n, false));
+        }
         TRY(gpu_launch(g, KERNEL_sample, d->n, 1, &sample));
-        TRY(forward(g, d->n));
+        TRY(forward(g, d->n, false));
         TRY(norm(g, d->x, d->output_norm, d->hidden, d->slots, d->n));
         if (step % CHECK_STEPS != 0 && step != d->steps) continue;
         if (step == d->steps)
@@ -244,6 +351,8 @@ static status generate_job(void *context) {
     }
     return UTTER_OK;
 }
+
+static status decode_job(void *context) { return gpu_decode_job(context); }
 
 /* A sequence as it came back; what cannot be right means that the card computes wrongly. */
 static status take_result(struct gpu *g, const struct sequence *s, const int32_t *out, int steps,
@@ -311,6 +420,11 @@ status gpu_generate(struct device *device, struct generation *generations, int n
     for (int i = 0; i < n; i++) d->ready[generations[i].slot] = false;  // until the call has succeeded
     d->n = n;
     d->steps = steps;
+    d->first_slot = generations[0].slot;
+    if (n == 1 && gpu_decode_takes(d, &sequences[0])) {
+        TRY(gpu_call(g, decode_job, deadline, forward_limit(g, CHECK_STEPS)));
+        return take_result(g, &sequences[0], (const int32_t *)(void *)(sequences + 1), steps, &generations[0]);
+    }
     TRY(gpu_call(g, generate_job, deadline, forward_limit(g, (double)n * CHECK_STEPS)));
     const int32_t *out = slots;
     for (int i = 0; i < n; i++)

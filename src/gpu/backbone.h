@@ -2,6 +2,7 @@
 #ifndef UTTER_GPU_BACKBONE_H
 #define UTTER_GPU_BACKBONE_H
 
+#include "gpu/decode.h"
 #include "gpu/internal.h"
 
 struct gpu_layer {
@@ -23,7 +24,8 @@ struct gpu_backbone {
     int32_t *head_rows;                  // [n_head] token of each index
     float *angles;                       // [n_ctx, D / 2, 2]
 
-    u16 *k_cache, *v_cache;  // [n_layers, n_slots, n_ctx, G * D] halves
+    int stride;              // n_ctx rounded up to 32
+    u16 *k_cache, *v_cache;  // halves [n_layers, n_slots, G, stride, D] and [n_layers, n_slots, G, D, stride]
     float *hidden;           // [n_slots, E] last position of each slot, normed
 
     /* Of a forward pass of up to max_rows tokens. */
@@ -33,6 +35,10 @@ struct gpu_backbone {
     float *q, *k, *v, *att;               // [max_rows, H * D], [max_rows, G * D]
     float *gate, *up;                     // [max_rows, F]
     float *logits;                        // [logit_rows, n_head]
+    /* Activations of product.c: halves, rows of whole steps of 128. */
+    bool products;  // all matrices are of formats that it takes
+    int64_t normed_stride, att_stride, inner_stride;
+    u16 *normed_halves, *att_halves, *inner_halves;  // [max_rows, the stride]
 
     /* Of sampling. */
     struct sequence *sequences;    // [n_slots]
@@ -42,14 +48,19 @@ struct gpu_backbone {
     u64 *keys, *order;             // [n_slots, n_sort]
     float *p;                      // [n_slots, n_sort]
 
+    struct gpu_decode decode;  // for one sequence
+
     /* Host: where each slot stands. */
     int *n_past;  // [n_slots]
     bool *ready;  // [n_slots] hidden is of the last position
 
     /* Host: what the job in hand is to do. */
     const struct backbone *file;  // while loading
-    int n, first_row, steps;
+    int n, first_row, steps, first_slot;
     bool wants_hidden, wants_sorting;
 };
+
+/* Of keys, or of values. */
+size_t gpu_cache_bytes(const struct gpu_backbone *d);
 
 #endif

@@ -57,10 +57,16 @@ static status place_weights(struct gpu *g, struct gpu_backbone *d, struct device
     return gpu_alloc(g, m, (size_t)d->n_ctx * (size_t)c->head_dim * sizeof(float), &d->angles);
 }
 
+size_t gpu_cache_bytes(const struct gpu_backbone *d) {
+    const struct backbone_config *c = &d->config;
+    return (size_t)c->n_layers * (size_t)d->n_slots * (size_t)d->stride * (size_t)c->n_kv_heads * (size_t)c->head_dim *
+           sizeof(u16);
+}
+
 static status place_state(struct gpu *g, struct gpu_backbone *d, struct device_memory *m) {
     const struct backbone_config *c = &d->config;
     size_t q_width = (size_t)c->n_heads * (size_t)c->head_dim, kv_width = (size_t)c->n_kv_heads * (size_t)c->head_dim;
-    size_t cache = (size_t)c->n_layers * (size_t)d->n_slots * (size_t)d->n_ctx * kv_width * sizeof(u16);
+    size_t cache = gpu_cache_bytes(d);
     size_t rows = (size_t)d->max_rows, E = (size_t)c->n_embd, F = (size_t)c->n_ffn, f = sizeof(float);
     TRY(gpu_alloc(g, m, cache, &d->k_cache));
     TRY(gpu_alloc(g, m, cache, &d->v_cache));
@@ -76,9 +82,42 @@ static status place_state(struct gpu *g, struct gpu_backbone *d, struct device_m
     TRY(gpu_alloc(g, m, rows * q_width * f, &d->att));
     TRY(gpu_alloc(g, m, rows * F * f, &d->gate));
     TRY(gpu_alloc(g, m, rows * F * f, &d->up));
+    struct {
+        size_t width;
+        int64_t *stride;
+        u16 **to;
+    } halves[] = {{E, &d->normed_stride, &d->normed_halves},
+                  {q_width, &d->att_stride, &d->att_halves},
+                  {F, &d->inner_stride, &d->inner_halves}};
+    for (int i = 0; i < 3 && d->products; i++) {
+        size_t stride = (halves[i].width + 127) / 128 * 128, bytes = rows * stride * sizeof(u16);
+        *halves[i].stride = (int64_t)stride;
+        TRY(gpu_alloc(g, m, bytes, halves[i].to));
+        if (!m->measuring) TRY(gpu_clear(g, (device_address)(uintptr_t)*halves[i].to, bytes));
+    }
     TRY(gpu_alloc(g, m, (size_t)d->logit_rows * (size_t)d->n_head * f, &d->logits));
     TRY(gpu_alloc(g, m, (size_t)d->n_slots * sizeof(struct sequence), &d->sequences));
     return gpu_alloc(g, m, (size_t)d->n_slots * (size_t)(d->n_ctx + 1) * sizeof(int32_t), &d->out);
+}
+
+/* Whether product.c takes every matrix; asks for its kernels then. */
+static bool takes_products(struct gpu *g, const struct gpu_backbone *d) {
+    bool formats[N_GPU_FORMATS] = {[GPU_FORMAT_f32] = false};
+    formats[d->head.format] = true;
+    for (int i = 0; i < d->config.n_layers; i++) {
+        const struct gpu_layer *l = &d->layers[i];
+        const struct gpu_matrix *all[] = {&l->q, &l->k, &l->v, &l->attn_out, &l->gate, &l->up, &l->down};
+        for (int j = 0; j < 7; j++) formats[all[j]->format] = true;
+    }
+    static const bool made[N_GPU_FORMATS] = {
+#define MEMBER(name, type) [GPU_FORMAT_##name] = true,
+        GPU_PRODUCT_FORMATS(MEMBER)
+#undef MEMBER
+    };
+    for (int f = 0; f < N_GPU_FORMATS; f++)
+        if (formats[f] && !made[f]) return false;
+    for (int f = 0; f < N_GPU_FORMATS; f++) g->products_wanted[f] = formats[f];
+    return true;
 }
 
 static status place_job(void *context) {
@@ -86,12 +125,18 @@ static status place_job(void *context) {
     struct gpu_backbone *d = g->backbone;
     struct device_memory measured = {.measuring = true};
     TRY(place_weights(g, d, &measured));
+    d->products = takes_products(g, d);
     TRY(place_state(g, d, &measured));
+    TRY(gpu_decode_prepare(g, d));
+    TRY(gpu_decode_place(g, d, &measured));
     d->memory = (struct device_memory){.what = "the language model", .total = measured.n_bytes};
     TRY(gpu_load_formats(g));
     TRY(place_weights(g, d, &d->memory));
     TRY(place_state(g, d, &d->memory));
-    // rows that take no part are computed along, so that they should hold numbers
+    TRY(gpu_decode_place(g, d, &d->memory));
+    // rows and positions that take no part are computed along, so that they should hold numbers
+    TRY(gpu_clear(g, (device_address)(uintptr_t)d->k_cache, gpu_cache_bytes(d)));
+    TRY(gpu_clear(g, (device_address)(uintptr_t)d->v_cache, gpu_cache_bytes(d)));
     const struct backbone_config *c = &d->config;
     size_t rows = (size_t)d->max_rows * sizeof(float);
     float *buffers[] = {d->x, d->att};
@@ -140,7 +185,7 @@ static status upload_angles(struct gpu *g, const struct gpu_backbone *d) {
     return s;
 }
 
-static status upload(struct gpu *g, const struct backbone *b, const struct gpu_backbone *d, const int32_t *head_rows) {
+static status upload(struct gpu *g, const struct backbone *b, struct gpu_backbone *d, const int32_t *head_rows) {
     const struct backbone_config *c = &d->config;
     int64_t q_width = (int64_t)c->n_heads * c->head_dim, kv_width = (int64_t)c->n_kv_heads * c->head_dim;
     for (int i = 0; i < c->n_layers; i++) {
@@ -166,6 +211,7 @@ static status upload(struct gpu *g, const struct backbone *b, const struct gpu_b
     TRY(upload_floats(g, b->weights.output_norm, c->n_embd, d->output_norm));
     TRY(gpu_upload_bytes(g, head_rows, (size_t)d->n_head * sizeof *head_rows, d->head_rows));
     TRY(upload_angles(g, d));
+    TRY(gpu_decode_upload(g, d));
     return gpu_flush(g);
 }
 
@@ -177,6 +223,7 @@ static status new_backbone(const struct backbone *b, int n_head, int n_slots, in
     d->file = b;
     d->n_slots = n_slots;
     d->n_ctx = n_ctx;
+    d->stride = (n_ctx + 31) / 32 * 32;
     d->n_head = n_head;
     d->max_rows = n_ctx < PREFILL_ROWS ? n_ctx : PREFILL_ROWS;
     if (d->max_rows < n_slots) d->max_rows = n_slots;

@@ -166,6 +166,8 @@ status driver_device_info(const struct driver *d, int index, struct driver_devic
     if (r == CUDA_SUCCESS) r = d->device_attribute(&minor, CUDA_CAPABILITY_MINOR, out->device);
     if (r == CUDA_SUCCESS) r = d->device_attribute(&out->multiprocessors, CUDA_MULTIPROCESSORS, out->device);
     if (r == CUDA_SUCCESS) r = d->device_attribute(&out->compute_mode, CUDA_COMPUTE_MODE, out->device);
+    if (r == CUDA_SUCCESS) r = d->device_attribute(&out->cooperative, CUDA_COOPERATIVE_LAUNCH, out->device);
+    if (r == CUDA_SUCCESS) r = d->device_attribute(&out->shared_bytes, CUDA_SHARED_BYTES_OPTIN, out->device);
     if (r == CUDA_SUCCESS) r = d->device_memory(&out->n_bytes, out->device);
     char what[48];
     snprintf(what, sizeof what, "reading the properties of GPU %d", index);

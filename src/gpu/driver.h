@@ -33,9 +33,10 @@ enum {
     CUDA_COMPUTE_MODE = 20,
     CUDA_CAPABILITY_MAJOR = 75,
     CUDA_CAPABILITY_MINOR = 76,
-    CUDA_SHARED_BYTES_OPTIN = 97,  // that it can be allowed to have
+    CUDA_COOPERATIVE_LAUNCH = 95,
+    CUDA_SHARED_BYTES_OPTIN = 97,
 
-    CUDA_FUNCTION_SHARED_BYTES = 8,  // attribute of a function: dynamic shared memory that it is allowed
+    CUDA_FUNCTION_SHARED_BYTES = 8,  // attribute of a function
 
     CUDA_MODE_PROHIBITED = 2,  // compute modes
     CUDA_MODE_EXCLUSIVE = 3,
@@ -92,10 +93,15 @@ enum { DRIVER_MIN_CAPABILITY = 75 };
       (cuda_module * module, const void *image, unsigned n_options, int *options, void **values))                     \
     X(module_unload, "cuModuleUnload", (cuda_module module))                                                          \
     X(module_function, "cuModuleGetFunction", (cuda_function * function, cuda_module module, const char *name))       \
-    X(function_attribute, "cuFuncSetAttribute", (cuda_function function, int attribute, int value))                   \
     X(launch, "cuLaunchKernel",                                                                                       \
       (cuda_function function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, \
-       unsigned block_z, unsigned shared_bytes, cuda_stream stream, void **args, void **extra))
+       unsigned block_z, unsigned shared_bytes, cuda_stream stream, void **args, void **extra))                        \
+    X(launch_together, "cuLaunchCooperativeKernel",                                                                   \
+      (cuda_function function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, \
+       unsigned block_z, unsigned shared_bytes, cuda_stream stream, void **args))                                     \
+    X(function_attribute, "cuFuncSetAttribute", (cuda_function function, int attribute, int value))                   \
+    X(occupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor",                                                       \
+      (int *n, cuda_function function, int n_threads, size_t shared_bytes))
 
 /* May be missing. */
 #define DRIVER_OPTIONAL_FUNCTIONS(X)                                                                                  \
@@ -129,7 +135,9 @@ struct driver_device {
     int capability;  // 90 for 9.0
     int multiprocessors;
     int compute_mode;
-    size_t n_bytes;  // memory in all
+    int cooperative;   // blocks of a launch can wait for each other
+    int shared_bytes;  // that a block can have
+    size_t n_bytes;    // memory in all
 };
 
 status driver_device_info(const struct driver *d, int index, struct driver_device *out);

@@ -137,6 +137,10 @@ static void release(void *context, bool lost) {
     if (!lost && g->context) {
         for (int f = 0; f < N_GPU_FORMATS; f++)
             if (g->format_modules[f]) g->driver.module_unload(g->format_modules[f]);
+        for (int f = 0; f < N_GPU_FORMATS; f++)
+            if (g->product_modules[f]) g->driver.module_unload(g->product_modules[f]);
+        for (int i = 0; i < N_DECODE_KERNELS; i++)
+            if (g->decode_modules[i]) g->driver.module_unload(g->decode_modules[i]);
         if (g->common) g->driver.module_unload(g->common);
         if (g->staging) g->driver.host_free(g->staging);
         if (g->stream) g->driver.stream_destroy(g->stream);

@@ -32,6 +32,20 @@ enum gpu_format_kernel {
         N_FORMAT_KERNELS
 };
 
+enum gpu_product_kernel {
+#define MEMBER(name, n_threads) PRODUCT_KERNEL_##name,
+    GPU_PRODUCT_KERNELS(MEMBER)
+#undef MEMBER
+        N_PRODUCT_KERNELS
+};
+
+enum gpu_decode_kernel {
+#define MEMBER(name, type) DECODE_KERNEL_##name,
+    GPU_DECODE_FORMATS(MEMBER)
+#undef MEMBER
+        N_DECODE_KERNELS
+};
+
 enum {
     STAGING_BYTES = 16 << 20,
     MAX_COPIES = 256,
@@ -73,6 +87,10 @@ struct gpu {
     cuda_function functions[N_KERNELS];
     cuda_module format_modules[N_GPU_FORMATS];  // NULL until a model needs one
     cuda_function format_functions[N_GPU_FORMATS][N_FORMAT_KERNELS];
+    cuda_module product_modules[N_GPU_FORMATS];  // the same
+    cuda_function product_functions[N_GPU_FORMATS][N_PRODUCT_KERNELS];
+    cuda_module decode_modules[N_DECODE_KERNELS];  // NULL until a model needs one
+    cuda_function decode_functions[N_DECODE_KERNELS];
 
     /* Memory that the card reads and writes itself; everything to and from the card passes through it. */
     unsigned char *staging;  // [STAGING_BYTES]
@@ -82,7 +100,7 @@ struct gpu {
         size_t from, n_bytes;  // in staging
     } copies[MAX_COPIES];      // waiting to be uploaded
     int n_copies;
-    bool formats_wanted[N_GPU_FORMATS];
+    bool formats_wanted[N_GPU_FORMATS], products_wanted[N_GPU_FORMATS];
 
     struct gpu_backbone *backbone;
     struct gpu_codec *codec;
@@ -104,8 +122,12 @@ status gpu_launch_shared(struct gpu *g, enum gpu_kernel kernel, int64_t grid_x, 
                          int shared_bytes);
 /* *allowed: whether blocks of the kernel can have so much shared memory on this card. Job. */
 status gpu_allow_shared(struct gpu *g, enum gpu_kernel kernel, int shared_bytes, bool *allowed);
+/* Blocks that wait for each other: all run at once, or the launch fails. Job. */
+status gpu_launch_decode(struct gpu *g, int kernel, int n_blocks, int shared_bytes, const struct decode_args *args);
 /* y = W x for n columns, by the kernel that suits n. Job. */
 status gpu_matmul(struct gpu *g, const struct gpu_matrix *m, struct matmul_args args);
+/* product.c for n_parts matrices of one format, which args does not name yet. Job. */
+status gpu_product(struct gpu *g, const struct gpu_matrix *const *parts, bool pair, struct product_args args);
 status gpu_embed(struct gpu *g, const struct gpu_matrix *m, const int32_t *tokens, int n, float *x);
 status gpu_clear(struct gpu *g, device_address to, size_t n_bytes);
 status gpu_download(struct gpu *g, void *to, device_address from, size_t n_bytes);
@@ -125,9 +147,11 @@ status gpu_alloc(struct gpu *g, struct device_memory *m, size_t n_bytes, void *o
 /* Job; does nothing on a lost card. */
 void gpu_free(struct gpu *g, struct device_memory *m);
 
-/* Loads the modules of the formats that formats_wanted names. Job. */
+/* Loads the modules of the formats that formats_wanted and products_wanted name. Job. */
 status gpu_load_formats(struct gpu *g);
 status gpu_load_common(struct gpu *g);
+/* Loads decode.c's kernel and asks for its shared memory. *resident: its blocks that a multiprocessor can hold. Job. */
+status gpu_load_decode(struct gpu *g, int kernel, int shared_bytes, int *resident);
 
 /* ---- upload.c: weights to the device. On the caller's thread: the files that are read belong to the caller, who may
    take them away once a call has failed ---- */

@@ -48,17 +48,33 @@ status gpu_call(struct gpu *g, job_fn *job, int64_t deadline, int64_t limit_ns) 
 
 #define MODULE_TEXTS(name, type) extern const char gpu_ptx_75_##name[], gpu_ptx_80_##name[];
 #ifdef UTTER_GPU_KERNELS
+#define DECODE_TEXTS(name, type) MODULE_TEXTS(decode_##name, type)
 MODULE_TEXTS(common, )
 GPU_FORMATS(MODULE_TEXTS)
+#define PRODUCT_TEXTS(name, type) MODULE_TEXTS(product_##name, type)
+GPU_PRODUCT_FORMATS(PRODUCT_TEXTS)
+GPU_DECODE_FORMATS(DECODE_TEXTS)
 static const char *const common_texts[2] = {gpu_ptx_75_common, gpu_ptx_80_common};
 static const char *const format_texts[N_GPU_FORMATS][2] = {
 #define MEMBER(name, type) {gpu_ptx_75_##name, gpu_ptx_80_##name},
     GPU_FORMATS(MEMBER)
 #undef MEMBER
 };
+static const char *const product_texts[N_GPU_FORMATS][2] = {
+#define MEMBER(name, type) [GPU_FORMAT_##name] = {gpu_ptx_75_product_##name, gpu_ptx_80_product_##name},
+    GPU_PRODUCT_FORMATS(MEMBER)
+#undef MEMBER
+};
+static const char *const decode_texts[N_DECODE_KERNELS][2] = {
+#define MEMBER(name, type) {gpu_ptx_75_decode_##name, gpu_ptx_80_decode_##name},
+    GPU_DECODE_FORMATS(MEMBER)
+#undef MEMBER
+};
 #else
 static const char *const common_texts[2] = {NULL, NULL};
 static const char *const format_texts[N_GPU_FORMATS][2] = {{NULL}};
+static const char *const product_texts[N_GPU_FORMATS][2] = {{NULL}};
+static const char *const decode_texts[N_DECODE_KERNELS][2] = {{NULL}};
 #endif
 
 static const char *const format_names[N_GPU_FORMATS] = {
@@ -101,21 +117,55 @@ status gpu_load_common(struct gpu *g) {
     return UTTER_OK;
 }
 
+/* A module and its n kernels, which are called names[i]_format. */
+static status load_kernels(struct gpu *g, const char *text, const char *format, const char *const *names, int n,
+                           cuda_module *module, cuda_function *functions) {
+    TRY(load_module(g, text, format, module));
+    for (int i = 0; i < n; i++) {
+        char name[48];
+        snprintf(name, sizeof name, "%s_%s", names[i], format);
+        TRY(find_function(g, *module, name, &functions[i]));
+    }
+    return UTTER_OK;
+}
+
 status gpu_load_formats(struct gpu *g) {
     static const char *const names[N_FORMAT_KERNELS] = {
 #define MEMBER(name, n_threads) #name,
         GPU_FORMAT_KERNELS(MEMBER)
 #undef MEMBER
     };
+    static const char *const product_names[N_PRODUCT_KERNELS] = {
+#define MEMBER(name, n_threads) #name,
+        GPU_PRODUCT_KERNELS(MEMBER)
+#undef MEMBER
+    };
+    int newer = g->info.capability >= 80;
     for (int f = 0; f < N_GPU_FORMATS; f++) {
-        if (!g->formats_wanted[f] || g->format_modules[f]) continue;
-        TRY(load_module(g, format_texts[f][g->info.capability >= 80], format_names[f], &g->format_modules[f]));
-        for (int i = 0; i < N_FORMAT_KERNELS; i++) {
-            char name[48];
-            snprintf(name, sizeof name, "%s_%s", names[i], format_names[f]);
-            TRY(find_function(g, g->format_modules[f], name, &g->format_functions[f][i]));
-        }
+        if (g->formats_wanted[f] && !g->format_modules[f])
+            TRY(load_kernels(g, format_texts[f][newer], format_names[f], names, N_FORMAT_KERNELS,
+                             &g->format_modules[f], g->format_functions[f]));
+        if (g->products_wanted[f] && !g->product_modules[f])
+            TRY(load_kernels(g, product_texts[f][newer], format_names[f], product_names, N_PRODUCT_KERNELS,
+                             &g->product_modules[f], g->product_functions[f]));
     }
+    return UTTER_OK;
+}
+
+status gpu_load_decode(struct gpu *g, int kernel, int shared_bytes, int *resident) {
+    static const char *const names[N_DECODE_KERNELS] = {
+#define MEMBER(name, type) "decode_" #name,
+        GPU_DECODE_FORMATS(MEMBER)
+#undef MEMBER
+    };
+    const char *name = names[kernel];
+    if (!g->decode_modules[kernel]) {
+        TRY(load_module(g, decode_texts[kernel][g->info.capability >= 80], name, &g->decode_modules[kernel]));
+        TRY(find_function(g, g->decode_modules[kernel], name, &g->decode_functions[kernel]));
+    }
+    cuda_function f = g->decode_functions[kernel];
+    DRIVER_TRY(g->driver.function_attribute(f, CUDA_FUNCTION_SHARED_BYTES, shared_bytes), "asking for shared memory");
+    DRIVER_TRY(g->driver.occupancy(resident, f, DECODE_THREADS, (size_t)shared_bytes), "asking for room for blocks");
     return UTTER_OK;
 }
 
@@ -164,6 +214,15 @@ status gpu_allow_shared(struct gpu *g, enum gpu_kernel kernel, int shared_bytes,
     return UTTER_OK;
 }
 
+status gpu_launch_decode(struct gpu *g, int kernel, int n_blocks, int shared_bytes, const struct decode_args *args) {
+    if (worker_unwanted(g->worker)) return fail(UTTER_DEADLINE, "nobody waits for the GPU's result any more");
+    void *parameters[] = {(void *)(uintptr_t)args};
+    DRIVER_TRY(g->driver.launch_together(g->decode_functions[kernel], (unsigned)n_blocks, 1, 1, DECODE_THREADS, 1, 1,
+                                         (unsigned)shared_bytes, g->stream, parameters),
+               "launching the kernel decode");
+    return UTTER_OK;
+}
+
 static int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 status gpu_matmul(struct gpu *g, const struct gpu_matrix *m, struct matmul_args args) {
@@ -175,6 +234,25 @@ status gpu_matmul(struct gpu *g, const struct gpu_matrix *m, struct matmul_args 
         return launch(g, functions[FORMAT_KERNEL_matmul_rows], "matmul_rows", 256, row_blocks, 1, &args, 0);
     return launch(g, functions[FORMAT_KERNEL_matmul_tile], "matmul_tile", 256, div_up(m->w.rows, TILE),
                   div_up(args.n, TILE), &args, 0);
+}
+
+status gpu_product(struct gpu *g, const struct gpu_matrix *const *parts, bool pair, struct product_args args) {
+    // many columns share what a block reads; but so few blocks would leave most multiprocessors idle
+    enum { FEW_ROWS = 16, FEW_COLUMNS = 64, MANY_ROWS = 64, MANY_COLUMNS = 128, MIN_BLOCKS = 48 };
+    int64_t few = 0, many = 0;
+    for (int i = 0; i < args.n_parts; i++) {
+        args.parts[i].w = parts[i]->w;
+        if (pair && i > 0) continue;
+        few += div_up(parts[i]->w.rows, FEW_ROWS);
+        many += div_up(parts[i]->w.rows, MANY_ROWS);
+    }
+    cuda_function *functions = g->product_functions[parts[0]->format];
+    int64_t across = div_up(args.n, MANY_COLUMNS);
+    if (args.n > FEW_COLUMNS && many * across >= MIN_BLOCKS)
+        return launch(g, functions[pair ? PRODUCT_KERNEL_product_many_pair : PRODUCT_KERNEL_product_many],
+                      "product_many", 256, many, across, &args, 0);
+    return launch(g, functions[pair ? PRODUCT_KERNEL_product_few_pair : PRODUCT_KERNEL_product_few], "product_few", 256,
+                  few, div_up(args.n, FEW_COLUMNS), &args, 0);
 }
 
 status gpu_embed(struct gpu *g, const struct gpu_matrix *m, const int32_t *tokens, int n, float *x) {

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "gguf/blocks.h"  // half-precision floats
+#include "gpu/kernels/args.h"
 #include "gpu/kernels/list.h"
 #include "gpu/kernels/ptx.h"
 
@@ -24,7 +26,7 @@ enum {
     MAX_THREADS = 1024,
     STACK_BYTES = 64 << 10,
     MAX_PENDING = 128,
-    DYNAMIC_BYTES = 227 << 10,  // that a block of the largest card can have
+    MAX_BLOCKS = 8,  // of a cooperative launch
 };
 
 /* ---- fibres ---- */
@@ -110,18 +112,29 @@ struct copies {
 
 struct emulated_thread emulated;
 bool emulator_descending;
+bool emulator_loses_block;
 
-static struct fibre fibres[MAX_THREADS], scheduler;
-static char *stacks;  // [MAX_THREADS, STACK_BYTES]
-static struct warp_exchange exchanges[MAX_THREADS / WARP];
-static struct copies copies[MAX_THREADS];
-static int n_threads, n_done, at_barrier;
-static unsigned n_barriers;  // that are complete
-static int idle;             // switches since anything moved on
+struct block {
+    struct fibre threads[MAX_THREADS];
+    char *stacks;  // [MAX_THREADS, STACK_BYTES]
+    struct warp_exchange warps[MAX_THREADS / WARP];
+    struct copies pending[MAX_THREADS];
+    int index, n_done, at_barrier;
+    unsigned n_barriers;   // that are complete
+    int current_thread;    // that runs, or goes on when the block does
+    char *dynamic_shared;  // of the size that the launch asks for
+};
+
+static struct block *blocks[MAX_BLOCKS], *now;
+static int n_blocks;  // that run side by side
+static struct fibre scheduler;
+static bool scheduling;
+static int n_threads;
+static int idle;    // switches since anything moved on
+static int pauses;  // of those, for another block
 static bool stuck;
 static emulated_kernel *kernel_now;
 static const void *args_now;
-static int current;  // thread; -1: the scheduler
 
 #ifdef HAS_ASAN
 static const void *scheduler_bottom;  // its stack
@@ -129,19 +142,27 @@ static size_t scheduler_size;
 static bool from_scheduler;  // the switch under way
 #endif
 
-static struct fibre *fibre_of(int thread) { return thread < 0 ? &scheduler : &fibres[thread]; }
+#define fibres (now->threads)
+#define exchanges (now->warps)
+#define current (now->current_thread)
 
-static void switch_to(int thread) {
-    struct fibre *from = fibre_of(current), *to = fibre_of(thread);
+/* To thread `thread` of a block, or to the scheduler (NULL). */
+static void switch_block(struct block *block, int thread) {
+    struct fibre *from = scheduling ? &scheduler : &fibres[current], *to = block ? &block->threads[thread] : &scheduler;
     if (from == to) return;
 #ifdef HAS_ASAN
-    const void *bottom = thread < 0 ? scheduler_bottom : stacks + (size_t)thread * STACK_BYTES;
-    size_t size = thread < 0 ? scheduler_size : STACK_BYTES;
-    from_scheduler = current < 0;
+    const void *bottom = block ? block->stacks + (size_t)thread * STACK_BYTES : scheduler_bottom;
+    size_t size = block ? STACK_BYTES : scheduler_size;
+    from_scheduler = scheduling;
     __sanitizer_start_switch_fiber(from->done ? NULL : &from->fake_stack, bottom, size);
 #endif
-    current = thread;
-    emulated.thread_x = thread;
+    scheduling = !block;
+    if (block) {
+        now = block;
+        current = thread;
+        emulated.thread_x = thread;
+        if (n_blocks > 1) emulated.block_x = block->index;
+    }
     switch_place(&from->place, &to->place);
 #ifdef HAS_ASAN
     const void *old_bottom;
@@ -150,24 +171,65 @@ static void switch_to(int thread) {
 #endif
 }
 
+static void switch_to(int thread) { switch_block(now, thread); }
+
+/* Another block that is not done, or NULL. */
+static struct block *other_block(void) {
+    for (int i = 1; i < n_blocks; i++) {
+        struct block *b = blocks[(now->index + i) % n_blocks];
+        if (b->n_done < n_threads) return b;
+    }
+    return NULL;
+}
+
 static int next_thread(int thread, int first, int n) {
     int i = thread - first;
     return first + (emulator_descending ? (i + n - 1) % n : (i + 1) % n);
 }
 
-/* Lets another thread of first..first+n-1 run; back here later. */
-static void yield(int first, int n) {
-    if (++idle > 64 * MAX_THREADS) {
-        stuck = true;
-        switch_to(-1);
+/* Lets another thread of first..first+n-1 run, or another block when none of this one moves on; back here later. */
+static void yield(int first, int n, int step) {
+    struct block *other = n_blocks > 1 && ++idle % (2 * MAX_THREADS) == 0 ? other_block() : NULL;
+    if (other) {
+        switch_block(other, other->current_thread);
+        return;
     }
-    int next = next_thread(current, first, n);
+    if (n_blocks == 1) idle++;
+    if (idle > 64 * MAX_THREADS * n_blocks && pauses == 0) {
+        stuck = true;
+        switch_block(NULL, 0);
+    }
+    int next = step == 1 ? next_thread(current, first, n) : first + (current - first + step) % n;
     while (fibres[next].done && next != current) next = next_thread(next, first, n);
     if (next != current) {
         switch_to(next);
     } else if (n == WARP) {
-        yield(0, n_threads);  // alone in its warp
+        yield(0, n_threads, 1);  // alone in its warp
     }
+}
+
+/* Something has happened that others may have waited for. */
+static void move_on(void) { idle = pauses = 0; }
+
+void emulator_pause(void) {
+    pauses++;
+    // to any thread: lanes that wait in a shuffle let only their warp run, so that going in order might leave some out
+    static uint32_t random = 1;
+    random = random * 1664525 + 1013904223;
+    yield(0, n_threads, 1 + (int)(random >> 16) % (n_threads - 1));
+}
+
+i64 emulator_timer_ns(void) { return clock_ns(); }
+
+void *emulator_dynamic_shared(void) { return now->dynamic_shared; }
+
+u32 emulator_pairs(u32 a, u32 b, int product) {
+    u32 result = 0;
+    for (int i = 0; i < 32; i += 16) {
+        float x = f16_to_f32((u16)(a >> i)), y = f16_to_f32((u16)(b >> i));
+        result |= (u32)f32_to_f16(product ? x * y : x - y) << i;
+    }
+    return result;
 }
 
 static void run_fibre(void) {
@@ -181,9 +243,12 @@ static void run_fibre(void) {
     }
 #endif
     kernel_now(args_now);
-    idle = 0;
+    move_on();
     fibres[current].done = true;
-    if (++n_done == n_threads) switch_to(-1);
+    if (++now->n_done == n_threads) {
+        struct block *other = other_block();
+        switch_block(other, other ? other->current_thread : 0);
+    }
     int next = next_thread(current, 0, n_threads);
     while (fibres[next].done) next = next_thread(next, 0, n_threads);
     switch_to(next);
@@ -191,14 +256,14 @@ static void run_fibre(void) {
 }
 
 void emulator_barrier(void) {
-    unsigned mine = n_barriers;
-    idle = 0;
-    if (++at_barrier == n_threads) {
-        at_barrier = 0;
-        n_barriers++;
+    unsigned mine = now->n_barriers;
+    move_on();
+    if (++now->at_barrier == n_threads) {
+        now->at_barrier = 0;
+        now->n_barriers++;
         return;
     }
-    while (n_barriers == mine) yield(0, n_threads);
+    while (now->n_barriers == mine) yield(0, n_threads, 1);
 }
 
 static struct warp_exchange *exchange_of_warp(void) { return &exchanges[current / WARP]; }
@@ -206,13 +271,13 @@ static struct warp_exchange *exchange_of_warp(void) { return &exchanges[current 
 /* With what this lane gives in place: until all lanes have given theirs. The last to come does `all` for them. */
 static void exchange(struct warp_exchange *w, void (*all)(struct product *), struct product *p) {
     unsigned mine = w->n_shuffles;
-    idle = 0;
+    move_on();
     if (++w->arrived == WARP) {
         w->arrived = 0;
         if (all) all(p);
         w->n_shuffles++;
     } else {
-        while (w->n_shuffles == mine) yield(current - current % WARP, WARP);
+        while (w->n_shuffles == mine) yield(current - current % WARP, WARP, 1);
     }
 }
 
@@ -279,17 +344,17 @@ void emulator_multiply_halves(float c[4], const u32 a[4], const u32 b[2]) {
 
 /* Copies happen as late as they may: who does not wait for them reads what was there before. */
 void emulator_copy16(void *to, const void *from) {
-    struct copies *c = &copies[current];
+    struct copies *c = &now->pending[current];
     if (c->n == MAX_PENDING) abort();  // far more than any kernel has on its way
     c->pending[c->n].to = to;
     c->pending[c->n].from = from;
     c->pending[c->n++].group = c->n_groups;
 }
 
-void emulator_copies_commit(void) { copies[current].n_groups++; }
+void emulator_copies_commit(void) { now->pending[current].n_groups++; }
 
 void emulator_copies_wait(int n) {
-    struct copies *c = &copies[current];
+    struct copies *c = &now->pending[current];
     int done = 0;
     for (; done < c->n && c->pending[done].group < c->n_groups - n; done++) {
         if (c->pending[done].from) {
@@ -302,53 +367,91 @@ void emulator_copies_wait(int n) {
     memmove(c->pending, c->pending + done, (size_t)c->n * sizeof *c->pending);
 }
 
-void *emulator_dynamic_shared(void) {
-    static char __attribute__((aligned(128))) memory[DYNAMIC_BYTES];
-    return memory;
-}
-
 u16 emulator_f32_to_half(float f) { return f32_to_f16(f); }
 float emulator_half_to_f32(u16 h) { return f16_to_f32(h); }
 
-static const char *run_block(void) {
+static const char *prepare(struct block *b, int index, int shared_bytes) {
+    if (!b->stacks) b->stacks = malloc((size_t)MAX_THREADS * STACK_BYTES);
+    b->dynamic_shared = NULL;
+    void *shared = NULL;
+    if (!b->stacks || (shared_bytes > 0 && posix_memalign(&shared, 16, (size_t)shared_bytes)))
+        return "no memory for a block";
+    b->dynamic_shared = shared;
+    if (shared) memset(shared, 0xff, (size_t)shared_bytes);
 #ifdef HAS_ASAN
     // fibres end without returning, and leave the marks of their frames behind
-    ASAN_UNPOISON_MEMORY_REGION(stacks, (size_t)n_threads * STACK_BYTES);
+    ASAN_UNPOISON_MEMORY_REGION(b->stacks, (size_t)n_threads * STACK_BYTES);
 #endif
-    n_done = at_barrier = idle = 0;
-    n_barriers = 0;
-    stuck = false;
+    b->index = index;
+    b->n_done = b->at_barrier = 0;
+    b->n_barriers = 0;
+    now = b;
+    current = emulator_descending ? n_threads - 1 : 0;
     for (int i = 0; i < n_threads / WARP; i++) exchanges[i].arrived = 0;
     for (int i = 0; i < n_threads; i++) {
-        copies[i].n = copies[i].n_groups = 0;
+        b->pending[i].n = b->pending[i].n_groups = 0;
         fibres[i] = (struct fibre){0};
-        start_fibre(&fibres[i].place, stacks + (size_t)i * STACK_BYTES, run_fibre);
+        start_fibre(&fibres[i].place, b->stacks + (size_t)i * STACK_BYTES, run_fibre);
     }
-    current = -1;
-    switch_to(emulator_descending ? n_threads - 1 : 0);
-    if (stuck) return "threads of a block wait for each other for ever";
-    for (int i = 0; i < n_threads / WARP; i++)
-        if (exchanges[i].arrived) return "a shuffle was not reached by all lanes";
-    return at_barrier ? "a barrier was not reached by all threads" : NULL;
+    return NULL;
 }
 
-const char *emulator_launch(emulated_kernel *kernel, int grid_x, int grid_y, int threads, const void *args) {
+/* Runs the first n of blocks[] side by side until all are done. */
+static const char *run_blocks(int n) {
+    n_blocks = n;
+    stuck = false;
+    scheduling = true;
+    move_on();
+    switch_block(blocks[0], blocks[0]->current_thread);
+    if (stuck) return "threads of a block wait for each other for ever";
+    for (int i = 0; i < n; i++) {
+        for (int w = 0; w < n_threads / WARP; w++)
+            if (blocks[i]->warps[w].arrived) return "a shuffle was not reached by all lanes";
+        if (blocks[i]->at_barrier) return "a barrier was not reached by all threads";
+    }
+    return NULL;
+}
+
+static const char *start(emulated_kernel *kernel, int threads, const void *args, int n) {
     if (threads < 1 || threads > MAX_THREADS || threads % WARP) return "a block of that many threads cannot be run";
-    if (!stacks) stacks = malloc((size_t)MAX_THREADS * STACK_BYTES);
-    if (!stacks) return "no memory for the threads' stacks";
+    if (n > MAX_BLOCKS) return "so many blocks cannot run side by side";
+    for (int i = 0; i < n; i++) {
+        if (!blocks[i]) blocks[i] = calloc(1, sizeof *blocks[i]);
+        if (!blocks[i]) return "no memory for a block";
+    }
     kernel_now = kernel;
     args_now = args;
     n_threads = threads;
+    return NULL;
+}
+
+const char *emulator_launch(emulated_kernel *kernel, int grid_x, int grid_y, int threads, int shared_bytes,
+                            const void *args) {
+    const char *wrong = start(kernel, threads, args, 1);
     emulated.grid_x = grid_x;
     emulated.grid_y = grid_y;
-    for (int y = 0; y < grid_y; y++)
-        for (int x = 0; x < grid_x; x++) {
+    for (int y = 0; y < grid_y && !wrong; y++)
+        for (int x = 0; x < grid_x && !wrong; x++) {
             emulated.block_x = x;
             emulated.block_y = y;
-            const char *wrong = run_block();
-            if (wrong) return wrong;
+            wrong = prepare(blocks[0], 0, shared_bytes);
+            if (!wrong) wrong = run_blocks(1);
+            free(blocks[0]->dynamic_shared);
         }
-    return NULL;
+    return wrong;
+}
+
+const char *emulator_launch_together(emulated_kernel *kernel, int grid_x, int threads, int shared_bytes,
+                                     const void *args) {
+    const char *wrong = start(kernel, threads, args, grid_x);
+    int n = emulator_loses_block ? grid_x - 1 : grid_x, prepared = 0;
+    emulated.grid_x = grid_x;
+    emulated.grid_y = 1;
+    emulated.block_x = emulated.block_y = 0;
+    for (; prepared < n && !wrong; prepared++) wrong = prepare(blocks[prepared], prepared, shared_bytes);
+    if (!wrong) wrong = run_blocks(n);
+    for (int i = 0; i < prepared; i++) free(blocks[i]->dynamic_shared);
+    return wrong;
 }
 
 /* ---- the kernels ---- */
@@ -362,11 +465,21 @@ const char *emulator_launch(emulated_kernel *kernel, int grid_x, int grid_y, int
     X(embed_##format, 256) X(matvec_##format, 256) X(matmul_rows_##format, 256) X(matmul_tile_##format, 256)
 #define DECLARE_FORMAT(format, type) OF_FORMAT(DECLARE, format)
 #define ENTRY_FORMAT(format, type) OF_FORMAT(ENTRY, format)
+#define OF_PRODUCT(X, format)    \
+    X(product_few_##format, 256) \
+    X(product_few_pair_##format, 256) X(product_many_##format, 256) X(product_many_pair_##format, 256)
+#define DECLARE_PRODUCT(format, type) OF_PRODUCT(DECLARE, format)
+#define ENTRY_PRODUCT(format, type) OF_PRODUCT(ENTRY, format)
+#define DECLARE_DECODE(format, type) DECLARE(decode_##format, DECODE_THREADS)
+#define ENTRY_DECODE(format, type) ENTRY(decode_##format, DECODE_THREADS)
 
 GPU_COMMON_KERNELS(DECLARE)
 GPU_FORMATS(DECLARE_FORMAT)
+GPU_PRODUCT_FORMATS(DECLARE_PRODUCT)
+GPU_DECODE_FORMATS(DECLARE_DECODE)
 
-static const struct emulated_entry entries[] = {GPU_COMMON_KERNELS(ENTRY) GPU_FORMATS(ENTRY_FORMAT)};
+static const struct emulated_entry entries[] = {GPU_COMMON_KERNELS(ENTRY) GPU_FORMATS(ENTRY_FORMAT) GPU_PRODUCT_FORMATS(
+    ENTRY_PRODUCT) GPU_DECODE_FORMATS(ENTRY_DECODE)};
 
 const struct emulated_entry *emulator_find(const char *name) {
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)

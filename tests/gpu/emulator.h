@@ -14,7 +14,13 @@ typedef void emulated_kernel(const void *args);
 extern bool emulator_descending;
 
 /* NULL, or what was wrong. One launch at a time. */
-const char *emulator_launch(emulated_kernel *kernel, int grid_x, int grid_y, int n_threads, const void *args);
+const char *emulator_launch(emulated_kernel *kernel, int grid_x, int grid_y, int n_threads, int shared_bytes,
+                            const void *args);
+/* The same with all blocks side by side (up to 8): one that waits for another lets it run. */
+const char *emulator_launch_together(emulated_kernel *kernel, int grid_x, int n_threads, int shared_bytes,
+                                     const void *args);
+/* The last of the blocks side by side never starts. */
+extern bool emulator_loses_block;
 
 struct emulated_entry {
     const char *name;

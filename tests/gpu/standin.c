@@ -21,6 +21,7 @@ enum {
     NOT_FOUND = 500,
     LAUNCH_FAILED = 719,
     MAX_ALLOCATIONS = 4096,
+    MULTIPROCESSORS = 4,
     MAX_RECORDED = 256,
     NOT_SUPPORTED = 801
 };
@@ -84,13 +85,16 @@ EXPORT cuda_result cuDeviceGetAttribute(int *value, int attribute, cuda_device d
             *value = standin.capability % 10;
             return 0;
         case CUDA_MULTIPROCESSORS:
-            *value = 4;
-            return 0;
-        case CUDA_SHARED_BYTES_OPTIN:
-            *value = 227 << 10;
+            *value = MULTIPROCESSORS;
             return 0;
         case CUDA_COMPUTE_MODE:
             *value = standin.compute_mode;
+            return 0;
+        case CUDA_COOPERATIVE_LAUNCH:
+            *value = !standin.not_cooperative;
+            return 0;
+        case CUDA_SHARED_BYTES_OPTIN:
+            *value = 227 << 10;
             return 0;
         default:
             return INVALID_VALUE;
@@ -297,11 +301,6 @@ EXPORT cuda_result cuModuleGetFunction(cuda_function *function, cuda_module modu
     return 0;
 }
 
-EXPORT cuda_result cuFuncSetAttribute(cuda_function function, int attribute, int value) {
-    (void)function, (void)value;
-    return attribute == CUDA_FUNCTION_SHARED_BYTES ? 0 : INVALID_VALUE;
-}
-
 /* ---- launches that are recorded ---- */
 
 struct recorded {
@@ -363,7 +362,8 @@ EXPORT cuda_result cuGraphExecDestroy(cuda_graph_exec exec) {
 static cuda_result run(const struct recorded *l) {
     standin.n_launches++;
     emulator_descending = standin.descending;
-    const char *wrong = emulator_launch(l->entry->kernel, (int)l->grid_x, (int)l->grid_y, l->entry->n_threads, l->args);
+    const char *wrong = emulator_launch(l->entry->kernel, (int)l->grid_x, (int)l->grid_y, l->entry->n_threads,
+                                        (int)l->shared_bytes, l->args);
     if (!wrong) return 0;
     snprintf(standin.failure, sizeof standin.failure, "%s: %s", l->entry->name, wrong);
     return LAUNCH_FAILED;
@@ -394,6 +394,37 @@ EXPORT cuda_result cuLaunchKernel(cuda_function function, unsigned grid_x, unsig
     if (!l.args || recording->n == MAX_RECORDED) return CUDA_OUT_OF_MEMORY;
     memcpy(l.args, args[0], *entry->args_bytes);
     recording->launches[recording->n++] = l;
+    return 0;
+}
+
+EXPORT cuda_result cuLaunchCooperativeKernel(cuda_function function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                                             unsigned block_x, unsigned block_y, unsigned block_z,
+                                             unsigned shared_bytes, cuda_stream stream, void **args) {
+    (void)stream;
+    FAULT(STANDIN_LAUNCH);
+    const struct emulated_entry *entry = (const struct emulated_entry *)(void *)function;
+    if (grid_x > MULTIPROCESSORS || grid_y != 1 || grid_z != 1 || block_y != 1 || block_z != 1 ||
+        (int)block_x != entry->n_threads)
+        return INVALID_VALUE;
+    standin.n_launches++;
+    standin.n_together++;
+    emulator_descending = standin.descending;
+    emulator_loses_block = standin.loses_block;
+    const char *wrong = emulator_launch_together(entry->kernel, (int)grid_x, (int)block_x, (int)shared_bytes, args[0]);
+    if (!wrong) return 0;
+    snprintf(standin.failure, sizeof standin.failure, "%s: %s", entry->name, wrong);
+    return LAUNCH_FAILED;
+}
+
+EXPORT cuda_result cuFuncSetAttribute(cuda_function function, int attribute, int value) {
+    (void)function, (void)attribute;
+    return value <= 227 << 10 ? 0 : INVALID_VALUE;
+}
+
+EXPORT cuda_result cuOccupancyMaxActiveBlocksPerMultiprocessor(int *n, cuda_function function, int n_threads,
+                                                               size_t shared_bytes) {
+    (void)function, (void)n_threads;
+    *n = shared_bytes <= 227 << 10;
     return 0;
 }
 

@@ -31,14 +31,16 @@ struct standin {
     /* The same, but the call does not come back while this is set. */
     enum standin_call volatile blocked;
     int blocked_after;
-    bool never_ready;     // streams are never done
-    bool wrong_results;   // what is copied back is all ones
-    const char *missing;  // a kernel that modules do not have
-    bool no_graphs;       // launches cannot be recorded
-    bool descending;      // threads run in the other order
+    bool never_ready;      // streams are never done
+    bool wrong_results;    // what is copied back is all ones
+    const char *missing;   // a kernel that modules do not have
+    bool no_graphs;        // launches cannot be recorded
+    bool descending;       // threads run in the other order
+    bool not_cooperative;  // blocks cannot wait for each other
+    bool loses_block;      // a block of those that wait for each other never runs
 
     /* What happened. */
-    int n_launches;
+    int n_launches, n_together;  // of those, with blocks that wait for each other
     int n_graph_launches;
     int live_allocations, live_host, live_modules, live_streams, live_events, live_graphs, live_contexts;
     size_t live_bytes;

@@ -23,7 +23,7 @@ static bool reverses(bool with_barrier, bool descending) {
     int x[128];
     for (int i = 0; i < 128; i++) x[i] = i;
     emulator_descending = descending;
-    assert_null(emulator_launch(reverse, 2, 1, 64, &(struct reverse_args){x, with_barrier}));
+    assert_null(emulator_launch(reverse, 2, 1, 64, 0, &(struct reverse_args){x, with_barrier}));
     emulator_descending = false;
     bool right = true;
     for (int i = 0; i < 128; i++) right = right && x[i] == i / 64 * 64 + 63 - i % 64;
@@ -49,7 +49,7 @@ static void shuffles(void **unused) {
     float out[128], *p = out;
     for (int order = 0; order < 2; order++) {
         emulator_descending = order;
-        assert_null(emulator_launch(sum, 3, 1, 128, &p));
+        assert_null(emulator_launch(sum, 3, 1, 128, 0, &p));
         for (int i = 0; i < 128; i++) assert_true(out[i] == 127 * 64 + 31000);
     }
     emulator_descending = false;
@@ -67,10 +67,10 @@ static void half_a_shuffle(const void *p) {
 
 static void waits_for_ever(void **unused) {
     (void)unused;
-    assert_non_null(emulator_launch(half_a_barrier, 1, 1, 64, NULL));
-    assert_non_null(emulator_launch(half_a_shuffle, 1, 1, 64, NULL));
+    assert_non_null(emulator_launch(half_a_barrier, 1, 1, 64, 0, NULL));
+    assert_non_null(emulator_launch(half_a_shuffle, 1, 1, 64, 0, NULL));
     float out[128], *p = out;
-    assert_null(emulator_launch(sum, 1, 1, 128, &p));  // as good as new
+    assert_null(emulator_launch(sum, 1, 1, 128, 0, &p));  // as good as new
 }
 
 int main(void) {

@@ -229,9 +229,11 @@ struct bench {
     int32_t indices[8];
 };
 
-/* A card in use: model and codec loaded, a prompt read. */
-static void begin(struct bench *t, int64_t patience) {
+/* A card in use: model and codec loaded, a prompt read. Without `together` its blocks cannot wait for each other, so
+   that each step of generating is many launches. */
+static void begin(struct bench *t, int64_t patience, bool together) {
     t->standin = rig_standin();
+    t->standin->not_cooperative = !together;
     t->backbone = rig_backbone("llama-q4_0");
     t->codec = open_codec();
     t->device = open_card(patience);
@@ -278,17 +280,21 @@ static void falls_off(void **unused) {
         enum standin_call call;
         int after, result;
         const char *part;
+        bool together;
     } cases[] = {
-        {STANDIN_LAUNCH, 30, 700,
-         "memory that is not its own; please report this as a defect of utter (CUDA error 700"},
-        {STANDIN_LAUNCH, 0, 719, "launching the kernel gather_rows: a kernel failed"},
-        {STANDIN_QUERY, 0, 714, "generating: the hardware reported an error"},
-        {STANDIN_QUERY, 0, 999, "restart the machine"},
-        {STANDIN_DOWNLOAD, 0, 4, "copying results back: the driver is shutting down"},
+        {STANDIN_LAUNCH, 30, 700, "memory that is not its own; please report this as a defect of utter (CUDA error 700",
+         false},
+        {STANDIN_LAUNCH, 0, 719, "launching the kernel gather_rows: a kernel failed", false},
+        {STANDIN_LAUNCH, 0, 719, "launching the kernel decode: a kernel failed", true},
+        {STANDIN_QUERY, 0, 714, "generating: the hardware reported an error", false},
+        {STANDIN_QUERY, 0, 714, "generating: the hardware reported an error", true},
+        {STANDIN_QUERY, 0, 999, "restart the machine", true},
+        {STANDIN_DOWNLOAD, 0, 4, "copying results back: the driver is shutting down", false},
+        {STANDIN_DOWNLOAD, 0, 4, "copying results back: the driver is shutting down", true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct bench t;
-        begin(&t, 60 * second);
+        begin(&t, 60 * second, cases[i].together);
         t.standin->call = cases[i].call;
         t.standin->after = cases[i].after;
         t.standin->result = cases[i].result;
@@ -303,9 +309,9 @@ static void falls_off(void **unused) {
 static void never_done(void **unused) {
     (void)unused;
     struct bench t;
-    begin(&t, 60 * second);
+    begin(&t, 60 * second, true);
     end(&t);
-    begin(&t, 8 * second);  // the emulated decode itself takes seconds under sanitizers
+    begin(&t, 8 * second, true);  // the emulated decode itself takes seconds under sanitizers
     t.standin->never_ready = true;
     float pcm[480];
     assert_int_equal(t.device->ops->synthesize(t.device, &(struct synthesis){(int32_t[]){3}, 1, pcm}, 1, NO_DEADLINE),
@@ -315,10 +321,22 @@ static void never_done(void **unused) {
     end(&t);
 }
 
+/* A block that others wait for does not run: they stop waiting, and say so. */
+static void block_is_lost(void **unused) {
+    (void)unused;
+    struct bench t;
+    begin(&t, 3 * second, true);
+    t.standin->loses_block = true;
+    assert_int_equal(t.device->ops->generate(t.device, &t.generation, 1, 4, NO_DEADLINE), UTTER_DEVICE);
+    sentence_holds("its multiprocessors waited for each other in vain");
+    stays_lost(&t);
+    end(&t);
+}
+
 static void call_never_returns(void **unused) {
     (void)unused;
     struct bench t;
-    begin(&t, second);
+    begin(&t, 3 * second, false);
     t.standin->blocked_after = 7;
     t.standin->blocked = STANDIN_LAUNCH;
     assert_int_equal(t.device->ops->generate(t.device, &t.generation, 1, 4, NO_DEADLINE), UTTER_DEVICE);
@@ -346,7 +364,7 @@ static void open_never_returns(void **unused) {
 static void deadline(void **unused) {
     (void)unused;
     struct bench t;
-    begin(&t, 60 * second);
+    begin(&t, 60 * second, false);
     struct device *d = t.device;
     t.standin->blocked_after = 40;
     t.standin->blocked = STANDIN_LAUNCH;
@@ -369,7 +387,7 @@ static void deadline(void **unused) {
 static void wrong_results(void **unused) {
     (void)unused;
     struct bench t;
-    begin(&t, 60 * second);
+    begin(&t, 60 * second, true);
     struct device *d = t.device;
     t.standin->wrong_results = true;
     float pcm[480];
@@ -383,10 +401,19 @@ static void wrong_results(void **unused) {
 int main(void) {
     if (!rig_standin()) return 77;  // skipped: a real card has no faults to order
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_library),         cmocka_unit_test(does_not_start), cmocka_unit_test(cannot_be_used),
-        cmocka_unit_test(kernels_refused),    cmocka_unit_test(probe),          cmocka_unit_test(too_little_memory),
-        cmocka_unit_test(falls_off),          cmocka_unit_test(never_done),     cmocka_unit_test(call_never_returns),
-        cmocka_unit_test(open_never_returns), cmocka_unit_test(deadline),       cmocka_unit_test(wrong_results),
+        cmocka_unit_test(no_library),
+        cmocka_unit_test(does_not_start),
+        cmocka_unit_test(cannot_be_used),
+        cmocka_unit_test(kernels_refused),
+        cmocka_unit_test(probe),
+        cmocka_unit_test(too_little_memory),
+        cmocka_unit_test(falls_off),
+        cmocka_unit_test(never_done),
+        cmocka_unit_test(call_never_returns),
+        cmocka_unit_test(block_is_lost),
+        cmocka_unit_test(open_never_returns),
+        cmocka_unit_test(deadline),
+        cmocka_unit_test(wrong_results),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     fixture_cleanup();

@@ -102,7 +102,7 @@ static void check_kernel(const struct sampling *set, enum kind kind) {
         int expected;
         assert_ok(sampler_draw(s, logits, &expected));
         q->n_out = 0;
-        assert_null(emulator_launch(kernel->kernel, 1, 1, kernel->n_threads, &args));
+        assert_null(emulator_launch(kernel->kernel, 1, 1, kernel->n_threads, 0, &args));
         assert_int_equal(q->fault, 0);
         assert_int_equal(q->n_out, 1);
         if (out[0] != expected)

@@ -42,6 +42,27 @@ struct matmul_args {
     i32 accumulate;
 };
 
+/* What the feed-forward network makes inside is kept as halves, a sixteenth of itself, so that it fits. */
+#define FFN_SCALE 16.0f
+
+/* product.c: y[j, r] = scale * W[r] . x[j] + bias[r] (or that added to y), for up to three matrices at once. The pair:
+   inner[j, r] = silu(W0[r] . x[j]) * (W1[r] . x[j]) / FFN_SCALE. */
+struct product_part {
+    struct weights w;
+    const float *bias;  // [rows]; NULL without
+    float *y;           // [n] rows, y_stride apart
+    i64 y_stride;
+};
+
+struct product_args {
+    struct product_part parts[3];
+    const u16 *x;  // [n] rows of halves in the order of fragments.h, x_stride apart
+    u16 *inner;    // of the pair: the same
+    i64 x_stride, inner_stride;
+    i32 n, n_parts, accumulate;
+    float scale;
+};
+
 /* x[j] = row tokens[j] of the matrix. */
 struct embed_args {
     struct weights w;
@@ -54,6 +75,8 @@ struct norm_args {
     const float *x, *weight, *bias;  // [n, width], [width], [width] or NULL
     float *y;                        // [*, width]
     const i32 *out_rows;             // [n], negative: none; NULL: row j
+    u16 *halves;                     // NULL, or in place of y: [n] rows in the order of fragments.h, stride apart
+    i64 stride;
     i32 width;
     float eps;
 };
@@ -63,6 +86,8 @@ struct gather_args {
     const float *x;
     const i32 *rows;  // [n]
     float *y;         // [n, width]
+    u16 *halves;      // NULL, or in place of y: rows in the order of fragments.h, stride apart
+    i64 stride;
     i32 width;
 };
 
@@ -72,9 +97,10 @@ struct rope_args {
     const float *k, *v;            // [n, n_kv_heads * head_dim]
     const float *q_norm, *k_norm;  // [head_dim]; NULL without
     const float *angles;           // [n_ctx, head_dim / 2, 2]: cosine, sine
-    u16 *k_cache, *v_cache;        // this layer's: [n_slots, n_ctx, n_kv_heads * head_dim] halves
+    u16 *k_cache, *v_cache;        // this layer's: halves [n_slots, n_kv_heads, stride, head_dim]; values the other way
+                                   // round: [n_slots, n_kv_heads, head_dim, stride]
     const i32 *slots, *positions;  // [n]; a negative slot: nothing is written
-    i32 n_ctx, n_heads, n_kv_heads, head_dim;
+    i32 stride, n_heads, n_kv_heads, head_dim;
     i32 interleaved;
     float eps;
 };
@@ -82,10 +108,12 @@ struct rope_args {
 struct attention_args {
     const float *q;                // [n] rows, q_stride apart
     float *out;                    // [n, n_heads * head_dim]
-    const void *k, *v;             // cache: halves [n_slots, n_ctx, kv_stride]; else floats [n, kv_stride]
+    u16 *halves;                   // NULL, or in place of out: [n] rows in the order of fragments.h, out_stride apart
+    i64 out_stride;
+    const void *k, *v;             // cache: halves as in rope_args; else floats [n, kv_stride]
     const i32 *slots, *positions;  // [n]: row j sees positions 0..positions[j] of its slot; NULL: all n rows
     i64 q_stride, kv_stride;
-    i32 n, n_ctx, n_heads, n_kv_heads, head_dim;
+    i32 n, stride, n_heads, n_kv_heads, head_dim;
     float scale;
 };
 
@@ -93,7 +121,9 @@ struct attention_args {
 struct swiglu_args {
     float *gate;
     const float *up;
-    i64 n;
+    u16 *halves;  // NULL, or in place of gate: rows of `width` as in product_args.inner, stride apart
+    i64 n, stride;
+    i32 width;
 };
 
 /* A row of a generate call: where its sequence stands and how it is sampled. */
@@ -125,6 +155,59 @@ struct sample_args {
     u64 *keys, *order;                // [n, n_sort]: room for sorting all logits
     float *p;                         // [n, n_sort]
     i32 n_logits, n_sort, n_ctx, steps;
+};
+
+/* ---- decode.c ---- */
+
+#define DECODE_THREADS 256
+enum {
+    DECODE_HEAD_DIM = 64,    // the one size of head it is made for
+    DECODE_GROUP = 8,        // queries that may share a key
+    DECODE_SPLITS = 4,       // blocks that share the attention of a key's head, at most
+    DECODE_MAX_WIDTH = DECODE_THREADS * 4,                         // a thread waits for one packet
+    DECODE_SPLIT = DECODE_THREADS,  // positions that a block attends to at once: 32 each warp
+    DECODE_STATIC_BYTES = 48 << 10,  // room for what does not depend on the model
+};
+
+struct decode_layer {
+    struct weights q, k, v, attn_out, gate, up, down;
+    const float *attn_norm, *ffn_norm;
+    const float *q_bias, *k_bias, *v_bias;  // NULL without
+    const float *q_norm, *k_norm;           // NULL without
+    u16 *k_cache, *v_cache;                 // as in rope_args
+};
+
+/* What lives from launch to launch. */
+struct decode_state {
+    u32 layers;  // that all launches have gone through
+    u32 rounds;  // of sampling
+    u32 fault;   // a block waited for longer than it may
+};
+
+struct decode_args {
+    const struct decode_layer *layers;  // [n_layers]
+    struct weights embedding, head;
+    i32 embedding_is_q8, head_is_q8;  // else of the layers' format
+    const float *output_norm, *angles;
+    const i32 *head_rows;
+    float *hidden;  // [n_slots, width]
+    struct sequence *sequence;
+    struct decode_state *state;
+    i32 *out;  // [steps]
+
+    /* Between blocks, packets of 16 bytes: floats by 4, halves by 8. */
+    u32x4 *qkv_packets, *out_packets, *inner_packets, *down_packets;
+    u32x4 *mixed_packets;                                        // [n_splits, n_heads, head_dim / 8]
+    u32 *weights_of_mixed;                                       // [n_splits, n_heads] floats
+    u32x4 *largest_packets, *count_packets, *candidate_packets;  // [SAMPLE_LIST], [blocks], [blocks, SAMPLE_LIST]
+
+    i64 limit_ns;     // of waiting, from the start
+    i32 first_token;  // goes through the model, and nothing is drawn; -1: none
+    i32 steps, slot;
+    i32 n_layers, width, n_heads, n_kv_heads, inner, n_ctx, stride, interleaved, n_splits;
+    float eps, scale;
+    /* Places in shared memory, in bytes. */
+    i32 at_layers, at_residual, at_part, at_activations, at_logits;
 };
 
 #endif

@@ -1,6 +1,7 @@
 /* Attention: a block for each head of each row, the warps side by side over the positions, each with its own running
    maximum; merged at the end. */
 #include "gpu/kernels/args.h"
+#include "gpu/kernels/fragments.h"
 #include "gpu/kernels/math.h"
 #include "gpu/kernels/ptx.h"
 
@@ -18,7 +19,10 @@ INLINE void attend(const struct attention_args *a, int halves) {
     int slot = a->slots ? a->slots[row] : 0;
     if (slot < 0) return;
     int n = a->positions ? a->positions[row] + 1 : a->n;
-    i64 start = (i64)slot * a->n_ctx * a->kv_stride + head / (a->n_heads / a->n_kv_heads) * d;
+    int kv = head / (a->n_heads / a->n_kv_heads);
+    i64 start = halves ? ((i64)slot * a->n_kv_heads + kv) * a->stride * d : kv * d;
+    // from a position, or a dimension of values, to the next
+    i64 key_step = halves ? d : a->kv_stride, value_step = halves ? 1 : a->kv_stride, dim_step = halves ? a->stride : 1;
 
     // scores in powers of two, so that exponentials are one instruction
     for (int i = thread_x(); i < d; i += 256) q[i] = a->q[row * a->q_stride + head * d + i] * a->scale * LOG2_E;
@@ -29,7 +33,7 @@ INLINE void attend(const struct attention_args *a, int halves) {
         int position = base + lane();
         float score = -INFINITE;
         if (position < n) {
-            i64 at = start + position * a->kv_stride;
+            i64 at = start + position * key_step;
             score = 0;
             for (int i = 0; i < d; i++) score += q[i] * value_at(a->k, at + i, halves);
         }
@@ -41,10 +45,10 @@ INLINE void attend(const struct attention_args *a, int halves) {
         int here = min_int(WARP, n - base);
         for (int j = 0; j < here; j++) {
             float pj = shuffle_f32(p, j);
-            i64 at = start + (base + j) * a->kv_stride;
+            i64 at = start + (base + j) * value_step;
             UNROLL for (int i = 0; i < PARTS; i++) {
                 int dim = i * WARP + lane();
-                if (dim < d) o[i] += pj * value_at(a->v, at + dim, halves);
+                if (dim < d) o[i] += pj * value_at(a->v, at + dim * dim_step, halves);
             }
         }
     }
@@ -64,7 +68,11 @@ INLINE void attend(const struct attention_args *a, int halves) {
             value += out[w][i] * scale;
             weight += total[w] * scale;
         }
-        a->out[((i64)row * a->n_heads + head) * d + i] = value / weight;
+        if (a->halves) {
+            a->halves[row * a->out_stride + place_of(head * d + i)] = f32_to_half(value / weight);
+        } else {
+            a->out[((i64)row * a->n_heads + head) * d + i] = value / weight;
+        }
     }
 }
 

@@ -1,12 +1,19 @@
 /* What the backbone does between its matrices. */
 #include "gpu/kernels/args.h"
+#include "gpu/kernels/fragments.h"
 #include "gpu/kernels/math.h"
 #include "gpu/kernels/ptx.h"
 
 KERNEL(gather_rows, struct gather_args, 256) {
     int row = a->rows[block_x()];
-    for (int i = thread_x(); i < a->width; i += 256)
-        a->y[(i64)block_x() * a->width + i] = row < 0 ? 0 : a->x[(i64)row * a->width + i];
+    for (int i = thread_x(); i < a->width; i += 256) {
+        float v = row < 0 ? 0 : a->x[(i64)row * a->width + i];
+        if (a->halves) {
+            a->halves[block_x() * a->stride + place_of(i)] = f32_to_half(within_half(v));
+        } else {
+            a->y[(i64)block_x() * a->width + i] = v;
+        }
+    }
 }
 
 /* A block for each row, a warp for each head: queries, then keys, then values. A lane takes pairs of dimensions. */
@@ -14,7 +21,6 @@ KERNEL(rope_store, struct rope_args, 256) {
     int row = block_x(), slot = a->slots[row], position = a->positions[row];
     if (slot < 0) return;
     int d = a->head_dim, pairs = d / 2, kv_width = a->n_kv_heads * d;
-    i64 cache = ((i64)slot * a->n_ctx + position) * kv_width;
     for (int h = warp(); h < a->n_heads + 2 * a->n_kv_heads; h += 256 / WARP) {
         int is_q = h < a->n_heads, is_v = h >= a->n_heads + a->n_kv_heads;
         int at = is_q ? h : is_v ? h - a->n_heads - a->n_kv_heads : h - a->n_heads;  // head of its kind
@@ -22,6 +28,8 @@ KERNEL(rope_store, struct rope_args, 256) {
                          : is_v ? a->v + (i64)row * kv_width + at * d
                                 : a->k + (i64)row * kv_width + at * d;
         const float *norm = is_q ? a->q_norm : a->k_norm;
+        i64 cache = ((i64)slot * a->n_kv_heads + at) * a->stride * d;
+        u16 *keys = a->k_cache + cache + (i64)position * d, *values = a->v_cache + cache + position;
         float scale = 1;
         if (!is_v && norm) {
             float sum = 0;
@@ -32,8 +40,8 @@ KERNEL(rope_store, struct rope_args, 256) {
             int first = a->interleaved ? 2 * i : i, second = a->interleaved ? 2 * i + 1 : i + pairs;
             float u = x[first], v = x[second];
             if (is_v) {
-                a->v_cache[cache + at * d + first] = f32_to_half(u);
-                a->v_cache[cache + at * d + second] = f32_to_half(v);
+                values[(i64)first * a->stride] = f32_to_half(u);
+                values[(i64)second * a->stride] = f32_to_half(v);
                 continue;
             }
             if (norm) {
@@ -47,8 +55,8 @@ KERNEL(rope_store, struct rope_args, 256) {
                 q[first] = turned_u;
                 q[second] = turned_v;
             } else {
-                a->k_cache[cache + at * d + first] = f32_to_half(turned_u);
-                a->k_cache[cache + at * d + second] = f32_to_half(turned_v);
+                keys[first] = f32_to_half(turned_u);
+                keys[second] = f32_to_half(turned_v);
             }
         }
     }
@@ -56,5 +64,10 @@ KERNEL(rope_store, struct rope_args, 256) {
 
 KERNEL(swiglu, struct swiglu_args, 256) {
     for (i64 i = (i64)block_x() * 256 + thread_x(); i < a->n; i += (i64)grid_x() * 256)
-        a->gate[i] = silu_f32(a->gate[i]) * a->up[i];
+        if (a->halves) {
+            float v = silu_f32(a->gate[i]) * a->up[i] * (1 / FFN_SCALE);
+            a->halves[i / a->width * a->stride + place_of((int)(i % a->width))] = f32_to_half(within_half(v));
+        } else {
+            a->gate[i] = silu_f32(a->gate[i]) * a->up[i];
+        }
 }

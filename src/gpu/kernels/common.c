@@ -1,4 +1,5 @@
 /* The module of all kernels that do not depend on a block format. */
+#include "gpu/kernels/attend.c"
 #include "gpu/kernels/attention.c"
 #include "gpu/kernels/backbone.c"
 #include "gpu/kernels/codec.c"

@@ -12,9 +12,20 @@
 /* Kernels of a format's module; their names go on with _FORMAT. */
 #define GPU_FORMAT_KERNELS(X) X(embed, 256) X(matvec, 256) X(matmul_rows, 256) X(matmul_tile, 256)
 
+/* Formats that decode.c is made for, a module each: decode_FORMAT. */
+#define GPU_DECODE_FORMATS(X) X(q4_0, BLOCK_Q4_0) X(q8_0, BLOCK_Q8_0)
+
+/* Formats of product.c; its kernels' names go on with _FORMAT. Not F32, which halves cannot hold, and not the types with
+   a minimum and the K types: rounded to halves they come out further from the reference than they may. */
+#define GPU_PRODUCT_FORMATS(X) \
+    X(f16, BLOCK_F16) X(bf16, BLOCK_BF16) X(q4_0, BLOCK_Q4_0) X(q5_0, BLOCK_Q5_0) X(q8_0, BLOCK_Q8_0)
+#define GPU_PRODUCT_KERNELS(X) \
+    X(product_few, 256) X(product_few_pair, 256) X(product_many, 256) X(product_many_pair, 256)
+
 /* Kernels of the common module. */
 #define GPU_COMMON_KERNELS(X)                                                                                       \
     X(norm_rows, 256)                                                                                               \
+    X(attend_prompt_64, 256) X(attend_prompt_128, 256) X(attend_step_64, 256) X(attend_step_128, 256)               \
     X(gather_rows, 256)                                                                                             \
     X(rope_store, 256) X(attention_cache, 256) X(attention_full, 256) X(swiglu, 256) X(sample, 512)                 \
         GPU_CODEC_KERNELS(X)

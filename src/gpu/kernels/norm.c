@@ -1,5 +1,6 @@
 /* Norms over a row: RMS, layer. */
 #include "gpu/kernels/args.h"
+#include "gpu/kernels/fragments.h"
 #include "gpu/kernels/math.h"
 #include "gpu/kernels/ptx.h"
 
@@ -18,6 +19,10 @@ KERNEL(norm_rows, struct norm_args, 256) {
     float scale = rsqrt_f32(block_sum(sum, 256) / (float)a->width + a->eps);
     for (int i = thread_x(); i < a->width; i += 256) {
         float v = (x[i] - mean) * scale * a->weight[i];
-        y[i] = a->bias ? v + a->bias[i] : v;
+        if (a->halves) {
+            a->halves[to * a->stride + place_of(i)] = f32_to_half(within_half(v));
+        } else {
+            y[i] = a->bias ? v + a->bias[i] : v;
+        }
     }
 }

@@ -18,8 +18,10 @@ enum { WARP = 32 };
 /* Loops over arrays that are to stay in registers. */
 #if defined(__NVPTX__)
 #define UNROLL _Pragma("GCC unroll 32")
+#define NO_UNROLL _Pragma("nounroll")
 #else
 #define UNROLL
+#define NO_UNROLL
 #endif
 
 #if defined(__NVPTX__)

@@ -1,0 +1,25 @@
+/* One sequence at a time by a kernel that generates many tokens in a launch. */
+#ifndef UTTER_GPU_DECODE_H
+#define UTTER_GPU_DECODE_H
+
+#include "gpu/internal.h"
+
+struct gpu_backbone;
+
+struct gpu_decode {
+    bool usable;  // the kernel is made for this model and runs on this card
+    int kernel;   // of enum gpu_decode_kernel
+    int n_blocks, shared_bytes;
+    struct decode_args args;
+};
+
+/* While loading, in this order; the first two are jobs. The first loads the kernel when the model and the card fit. */
+status gpu_decode_prepare(struct gpu *g, struct gpu_backbone *d);
+status gpu_decode_place(struct gpu *g, struct gpu_backbone *d, struct device_memory *m);
+status gpu_decode_upload(struct gpu *g, struct gpu_backbone *d);
+
+/* Whether a sequence with these settings can be generated so. */
+bool gpu_decode_takes(const struct gpu_backbone *d, const struct sequence *s);
+status gpu_decode_job(struct gpu *g);
+
+#endif
