@@ -514,14 +514,15 @@ static void test_backbone_tensors_refused(void **state) {
     assert_refused(BLOCK_F16, UTTER_FORMAT,
                    "tensor model.layers.1.self_attn.k_proj.bias has the shape [129]; wanted [128]");
     builder_remove(&b, "model.layers.1.self_attn.k_proj.bias");
+    builder_add(&b, "model.layers.99999999999999999999.x", "F32", 1, (const int64_t[]){1}, "1234", 4);
+    write_backbone(&b, said);
+    assert_refused(BLOCK_F16, UTTER_UNSUPPORTED, "utter reads at most 1024 layers");
+    builder_remove(&b, "model.layers.99999999999999999999.x");
     builder_remove(&b, "model.embed_tokens.weight");
     builder_add(&b, "model.embed_tokens.weight", "F32", 1, (const int64_t[]){129}, more, sizeof more);
     write_backbone(&b, said);
     assert_refused(BLOCK_F16, UTTER_FORMAT,
                    "tensor model.embed_tokens.weight has the shape [129]; wanted 2 dimensions");
-    builder_add(&b, "model.layers.99999999999999999999.x", "F32", 1, (const int64_t[]){1}, "1234", 4);
-    write_backbone(&b, said);
-    assert_refused(BLOCK_F16, UTTER_UNSUPPORTED, "utter reads at most 1024 layers");
     json_decref(said);
     builder_free(&b);
 }
