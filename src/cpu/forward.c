@@ -133,15 +133,20 @@ static void place_rows(void *argument, int thread, int n_threads) {
     }
 }
 
-/* Every (row, head of keys) is a task; a thread takes each n-th, since later rows see more. */
+/* Every (row, head of keys) is a task, or a part of its queries where there are fewer of these than threads; a thread
+   takes each n-th, since later rows see more. */
 static void attend_rows(void *argument, int thread, int n_threads) {
     struct pass *p = argument;
     struct forward *f = p->f;
     const struct backbone_config *c = &f->model->config;
     const int64_t d = c->head_dim, repeat = c->n_heads / c->n_kv_heads;
-    const int64_t n_tasks = (int64_t)(p->n - p->first) * c->n_kv_heads;
-    for (int64_t task = thread; task < n_tasks; task += n_threads) {
-        const int64_t i = p->first + task / c->n_kv_heads, g = task % c->n_kv_heads;
+    const int64_t n_groups = (int64_t)(p->n - p->first) * c->n_kv_heads;
+    int64_t parts = (n_threads + n_groups - 1) / n_groups;
+    if (parts > repeat) parts = repeat;
+    for (int64_t task = thread; task < n_groups * parts; task += n_threads) {
+        const int64_t i = p->first + task / parts / c->n_kv_heads, g = task / parts % c->n_kv_heads;
+        const int64_t query = repeat * (task % parts) / parts, end = repeat * (task % parts + 1) / parts;
+        const int64_t head = i * c->n_heads + g * repeat + query;
         const struct place *at = &p->places[i];
         const struct attention a = {
             .head_dim = c->head_dim,
@@ -150,10 +155,10 @@ static void attend_rows(void *argument, int thread, int n_threads) {
             .keys = keys_of(f, at->slot, p->layer, (int)g),
             .values = values_of(f, at->slot, p->layer, (int)g),
             .scale = 1 / sqrtf((float)d),
-            .n_queries = (int)repeat,
-            .queries = f->q + (i * c->n_heads + g * repeat) * d,
+            .n_queries = (int)(end - query),
+            .queries = f->q + head * d,
             .q_stride = d,
-            .out = f->attended + (i * c->n_heads + g * repeat) * d,
+            .out = f->attended + head * d,
             .out_stride = d,
             .scores = (float *)f->scores.data + thread * attention_room(f->kernels->lanes, f->n_ctx),
         };

@@ -25,6 +25,14 @@ static const char *avx2_lacks(void) {
     return NULL;
 }
 
+static const char *avxvnni_lacks(void) {
+    const char *lacks = avx2_lacks();
+    if (lacks) return lacks;
+    enum { AVX_VNNI = 1 << 4 };  // in eax of leaf 7, 1
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVX_VNNI) ? NULL : "AVX-VNNI";
+}
+
 static const char *avx512_lacks(void) {
     const char *lacks = avx2_lacks();
     if (lacks) return lacks;
@@ -69,7 +77,8 @@ static const struct {
 } sets[] = {
     {&kernels_portable, nothing},
 #if defined(__x86_64__)
-    {&kernels_avx2, avx2_lacks},  {&kernels_avx512bw, avx512_lacks}, {&kernels_avx512vnni, avx512vnni_lacks},
+    {&kernels_avx2, avx2_lacks},       {&kernels_avxvnni, avxvnni_lacks},
+    {&kernels_avx512bw, avx512_lacks}, {&kernels_avx512vnni, avx512vnni_lacks},
     {&kernels_amx, amx_lacks},
 #endif
 };

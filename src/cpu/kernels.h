@@ -159,7 +159,7 @@ const struct kernels *kernels_at(int i, const char **missing);
 
 extern const struct kernels kernels_portable;
 #if defined(__x86_64__)
-extern const struct kernels kernels_avx2, kernels_avx512bw, kernels_avx512vnni, kernels_amx;
+extern const struct kernels kernels_avx2, kernels_avxvnni, kernels_avx512bw, kernels_avx512vnni, kernels_amx;
 #endif
 
 #endif

@@ -1,4 +1,4 @@
-/* Kernels for AVX2 with FMA and F16C. */
+/* Kernels for AVX2 with FMA and F16C. Compiled a second time with VNNI. */
 #include "cpu/kernels.h"
 
 #include <immintrin.h>
@@ -9,10 +9,17 @@
 #define TILE_SMALL 4
 #define TILE_COARSE 4
 #define COARSE_WORDS 8
-#define ZERO8 0
 #define SECOND_HALF 4
+#if defined(__AVXVNNI__)
+#define ZERO8 128
+#define BASE kernels_avx2
+#define KERNELS kernels_avxvnni
+#define NAME "avxvnni"
+#else
+#define ZERO8 0
 #define KERNELS kernels_avx2
 #define NAME "avx2"
+#endif
 
 typedef __m256 vf;
 typedef int32_t vi __attribute__((vector_size(32)));
@@ -57,6 +64,39 @@ INLINE __m256i load_words(const uint8_t *words, int i) {
 
 INLINE __m256i set1_word(uint32_t x) { return _mm256_set1_epi32((int)x); }
 
+#if defined(__AVXVNNI__)
+
+INLINE vi dot_words(vi sum, __m256i w, uint32_t x) {
+    return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, w, set1_word(x));
+}
+
+/* Words of weights, bytes of 0 to 255, one after another. */
+INLINE void dot_word(const int n, const bool coarse, __m256i w, int i, const uint32_t *x, vi *high, vi *sums) {
+    if (!coarse) UNROLL for (int t = 0; t < n; t++) high[t] = dot_words(high[t], w, x[i * n + t]);
+    UNROLL for (int t = 0; t < n; t++) sums[t] = dot_words(sums[t], w, x[(coarse ? i : 8 + i) * n + t]);
+}
+
+INLINE void dot_q4(const int n, const bool coarse, const uint8_t *words, const uint32_t *x, vi *sums) {
+    const __m256i four = _mm256_set1_epi8(15);
+    vi high[TILE_MAX];
+    UNROLL for (int t = 0; t < n; t++) high[t] = vi_set1(0);
+    UNROLL for (int i = 0; i < 8; i++) {
+        const __m256i w = load_words(words, i % 4);
+        dot_word(n, coarse, _mm256_and_si256(i < 4 ? w : _mm256_srli_epi16(w, 4), four), i, x, high, sums);
+    }
+    if (!coarse) UNROLL for (int t = 0; t < n; t++) sums[t] += high[t] << 7;
+}
+
+INLINE void dot_q8(const int n, const bool coarse, const int n_words, const uint8_t *words, const uint32_t *x,
+                   vi *sums) {
+    vi high[TILE_MAX];
+    UNROLL for (int t = 0; t < n; t++) high[t] = vi_set1(0);
+    UNROLL for (int i = 0; i < n_words; i++) dot_word(n, coarse, load_words(words, i), i, x, high, sums);
+    if (!coarse) UNROLL for (int t = 0; t < n; t++) sums[t] += high[t] << 7;
+}
+
+#else
+
 /* The two 16-bit halves of each lane, times `weight`. */
 INLINE vi add_pairs(vi sum, __m256i pairs, short weight) {
     return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(weight));
@@ -96,6 +136,8 @@ INLINE void dot_q8(const int n, const bool coarse, const int n_words, const uint
         }
     }
 }
+
+#endif
 
 INLINE __m256i round_8(const float *x, __m256 inverse) {
     return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), inverse));
@@ -166,6 +208,12 @@ INLINE float quantise16(const float *x, uint32_t *words) {
     return quantise_scale(most, WHOLE_MOST);
 }
 
-INLINE vi dot_pairs(vi sum, vi w, uint32_t x) { return sum + (vi)_mm256_madd_epi16((__m256i)w, set1_word(x)); }
+INLINE vi dot_pairs(vi sum, vi w, uint32_t x) {
+#if defined(__AVXVNNI__)
+    return (vi)_mm256_dpwssd_avx_epi32((__m256i)sum, (__m256i)w, set1_word(x));
+#else
+    return sum + (vi)_mm256_madd_epi16((__m256i)w, set1_word(x));
+#endif
+}
 
 #include "cpu/kernels_body.h"
