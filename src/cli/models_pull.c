@@ -280,6 +280,22 @@ static bool add_damaged(const struct store *store, json_t *list, const struct mo
     return true;
 }
 
+struct known {
+    const struct store *store;
+    json_t *list;
+};
+
+// One that is on no list is found by its folder alone; a folder with no manifest is no model.
+static void add_damaged_unlisted(void *user, const char *name, const char *sentence) {
+    const struct known *k = user;
+    struct store_model m;
+    char said[512];
+    snprintf(said, sizeof said, "%s", sentence);
+    if (registry_find(k->store->registry, name) || store_read(k->store, name, &m) == UTTER_INVALID) return;
+    json_array_append_new(k->list,
+                          json_pack("{s:s, s:s, s:o}", "state", "damaged", "name", name, "error", json_text(said)));
+}
+
 static void add_available(json_t *list, const struct model_entry *e) {
     json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s*, s:s, s:s*, s:s}", "state", "available", "name", e->name, "kind",
                           model_kind_name(e->kind), "about", e->about, "language", e->language, "licence", e->licence,
@@ -293,7 +309,8 @@ status models_add_known(json_t *list) {
     struct store_model *models = NULL;
     int n = 0;
     TRY(store_open(NULL, &store));
-    status s = store_list(&store, &models, &n);
+    struct known known = {&store, list};
+    status s = store_list_telling(&store, add_damaged_unlisted, &known, &models, &n);
     for (int i = 0; s == UTTER_OK && i < n; i++) s = add_installed(&store, list, &models[i]);
     for (int i = 0; s == UTTER_OK && i < registry_count(store.registry); i++) {
         const struct model_entry *e = registry_at(store.registry, i);

@@ -311,6 +311,8 @@ static void test_a_repository_on_no_list(void **state) {
     assert_int_equal(file_size("home/models/you--tuned"), -1);
     expect(0, "", "you/tuned is here", run("utter models pull you/tuned --type q8_0"));
     assert_int_equal(large->n_asked, 1);
+    expect(0, "", "", run("printf x >>home/models/you--tuned/tuned-Q8_0.gguf"));
+    expect(0, "cannot be used: you--tuned is damaged", "", run("utter models list"));
     expect(0, "", "", run("utter models remove you/tuned"));
     expect(2, "", "there is no type q9", run("utter models pull you/tuned --type q9"));
     expect(1, "", "a type of its own", run("utter models pull tiny --type q8_0"));
