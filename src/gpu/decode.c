@@ -73,6 +73,10 @@ status gpu_decode_prepare(struct gpu *g, struct gpu_backbone *d) {
     if (blocks > SAMPLE_LIST / 2) blocks = SAMPLE_LIST / 2;
     int shared = lay_out(d, blocks, &k->args), resident = 0;
     if (shared > g->info.shared_bytes) return UTTER_OK;
+    // the kernel's way of dividing by the units of a tile is exact up to here
+    int most = (k->args.at_activations - k->args.at_part) / (16 * (int)sizeof(float));
+    if (most * div_up(d->config.n_ffn, 4 * GROUP) >= 65536 || most * div_up(d->config.n_embd, 4 * GROUP) >= 65536)
+        return UTTER_OK;
     TRY(gpu_load_decode(g, kernel_of(d->layers[0].q.format), shared, &resident));
     if (resident < 1) return UTTER_OK;
     k->kernel = kernel_of(d->layers[0].q.format);
@@ -178,7 +182,6 @@ status gpu_decode_job(struct gpu *g) {
     struct decode_state *state = (struct decode_state *)(void *)(out + d->steps);
     device_address sequences = (device_address)(uintptr_t)d->sequences;
     TRY(gpu_upload(g, sequences, sequence, sizeof *sequence));
-    k->args.first_token = -1;
     k->args.slot = d->first_slot;
     for (int done = 0; done < d->steps;) {
         k->args.steps = d->steps - done < LAUNCH_STEPS ? d->steps - done : LAUNCH_STEPS;

@@ -238,13 +238,13 @@ status gpu_matmul(struct gpu *g, const struct gpu_matrix *m, struct matmul_args 
 
 status gpu_product(struct gpu *g, const struct gpu_matrix *const *parts, bool pair, struct product_args args) {
     // many columns share what a block reads; but so few blocks would leave most multiprocessors idle
-    enum { FEW_ROWS = 16, FEW_COLUMNS = 64, MANY_ROWS = 64, MANY_COLUMNS = 128, MIN_BLOCKS = 48 };
+    enum { FEW_ROWS = 16, FEW_COLUMNS = 64, MANY_COLUMNS = 128, MIN_BLOCKS = 48 };
     int64_t few = 0, many = 0;
     for (int i = 0; i < args.n_parts; i++) {
         args.parts[i].w = parts[i]->w;
         if (pair && i > 0) continue;
         few += div_up(parts[i]->w.rows, FEW_ROWS);
-        many += div_up(parts[i]->w.rows, MANY_ROWS);
+        many += div_up(parts[i]->w.rows, pair ? 64 : 32);
     }
     cuda_function *functions = g->product_functions[parts[0]->format];
     int64_t across = div_up(args.n, MANY_COLUMNS);

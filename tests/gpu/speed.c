@@ -8,7 +8,7 @@
 #include "gguf/layouts.h"
 #include "gpu/gpu.h"
 
-enum { N_SLOTS = 64, N_CTX = 1024, DEPTH = 512 };
+enum { N_SLOTS = 256, N_CTX = 1024, DEPTH = 512 };
 
 static uint64_t state = 1;
 
@@ -156,7 +156,7 @@ static void time_batch(struct device *d, const struct backbone *b, int n, int st
     int64_t start = clock_ns();
     must(d->ops->generate(d, g, n, steps, NO_DEADLINE), "generate");
     double ms = ms_since(start);
-    printf("decode, %2d streams, %d deep: %.3f ms a step, %.0f tokens/s\n", n, DEPTH, ms / steps, n * steps / ms * 1e3);
+    printf("decode, %3d streams, %d deep: %.3f ms a step, %.0f tokens/s\n", n, DEPTH, ms / steps, n * steps / ms * 1e3);
     for (int i = 0; i < n; i++) sampler_free(g[i].sampler);
 }
 
@@ -186,9 +186,10 @@ int main(int argc, char **argv) {
         must(d->ops->prefill(d, 0, tokens, DEPTH, NULL, NO_DEADLINE), "prefill");
         printf("prefill of %d: %.2f ms, %.0f tokens/s\n", DEPTH, ms_since(start), DEPTH / ms_since(start) * 1e3);
     }
-    time_batch(d, &b, 1, 200);
-    time_batch(d, &b, 8, 100);
+    if (argc < 3) time_batch(d, &b, 1, 200);
+    if (argc < 3) time_batch(d, &b, 8, 100);
     time_batch(d, &b, 64, 50);
+    time_batch(d, &b, 256, 20);
 
     if (!with_codec) {
         d->ops->close(d);

@@ -201,8 +201,7 @@ struct decode_args {
     u32 *weights_of_mixed;                                       // [n_splits, n_heads] floats
     u32x4 *largest_packets, *count_packets, *candidate_packets;  // [SAMPLE_LIST], [blocks], [blocks, SAMPLE_LIST]
 
-    i64 limit_ns;     // of waiting, from the start
-    i32 first_token;  // goes through the model, and nothing is drawn; -1: none
+    i64 limit_ns;  // of waiting, from the start
     i32 steps, slot;
     i32 n_layers, width, n_heads, n_kv_heads, inner, n_ctx, stride, interleaved, n_splits;
     float eps, scale;

@@ -137,6 +137,7 @@ struct task {
     int pair;
     int first, n;  // tiles
     int per_tile;  // units
+    u32 share;     // 65536 / per_tile, rounded up: divides numbers of units without a division
 };
 
 INLINE struct task task_of(const struct block *b, const struct weights *w, const struct weights *second,
@@ -147,6 +148,7 @@ INLINE struct task task_of(const struct block *b, const struct weights *w, const
     k.n = own->n;
     int steps = (w->groups + STEP - 1) / STEP;
     k.per_tile = pair ? steps : (steps + 1) / 2;
+    k.share = (65536 + (u32)k.per_tile - 1) / (u32)k.per_tile;
     return k;
 }
 
@@ -166,12 +168,14 @@ INLINE const struct weights *matrix_of(const struct task *k, int tile, int *row)
     return w;
 }
 
+INLINE int tile_of(const struct task *k, int u) { return (int)((u32)u * k->share >> 16); }
+
 struct unit {
     struct raw_group low, high;
 };
 
 INLINE void load_unit(const struct block *b, const struct task *k, int u, struct unit *out) {
-    int tile = u / k->per_tile, step = u % k->per_tile, row, g = step * STEP + LANE % 4;
+    int tile = tile_of(k, u), step = u - tile * k->per_tile, row, g = step * STEP + LANE % 4;
     const struct weights *w = matrix_of(k, k->first + tile, &row);
     row += LANE / 4;
     out->low = load_raw(w, format, row, g);
@@ -179,7 +183,7 @@ INLINE void load_unit(const struct block *b, const struct task *k, int u, struct
 }
 
 INLINE void prefetch_unit(const struct block *b, const struct task *k, int u) {
-    int tile = u / k->per_tile, step = u % k->per_tile, row, g = step * STEP + LANE % 4;
+    int tile = tile_of(k, u), step = u - tile * k->per_tile, row, g = step * STEP + LANE % 4;
     const struct weights *w = matrix_of(k, k->first + tile, &row);
     row += LANE / 4;
     prefetch_raw(w, format, row, g);
@@ -210,7 +214,7 @@ INLINE void multiply_groups(const struct block *b, const struct raw_group *low, 
 }
 
 INLINE void multiply_unit(const struct block *b, const struct task *k, int u, const struct unit *w) {
-    int step = u % k->per_tile * STEP;
+    int step = (u - tile_of(k, u) * k->per_tile) * STEP;
     float low, high;
     multiply_groups(b, &w->low, &w->high, format, activations_of(b), step, k->pair ? step : step + k->per_tile * STEP,
                     &low, &high);
@@ -224,18 +228,18 @@ struct ahead {
     struct unit units[2];
 };
 
-INLINE void look_ahead(const struct block *b, const struct task *k, const struct task *next_layer, int n_ahead,
-                       struct ahead *h) {
+INLINE void look_ahead(const struct block *b, const struct task *k, int n_ahead, struct ahead *h) {
     UNROLL for (int i = 0; i < n_ahead; i++) {
         int u = WARP_NOW + i * WARPS;
         if (u < k->n * k->per_tile) load_unit(b, k, u, &h->units[i]);
     }
-    for (int u = WARP_NOW; u < k->n * k->per_tile; u += WARPS) prefetch_unit(b, next_layer, u);
 }
 
 /* All units, with the activations in place; ends with a barrier. */
-INLINE void multiply_task(const struct block *b, const struct task *k, int n_ahead, struct ahead *h) {
+INLINE void multiply_task(const struct block *b, const struct task *k, const struct task *next_layer, int n_ahead,
+                          struct ahead *h) {
     int n = k->n * k->per_tile;
+    NO_UNROLL for (int u = WARP_NOW; u < n; u += WARPS) prefetch_unit(b, next_layer, u);
     UNROLL for (int i = 0; i < n_ahead; i++) {
         int u = WARP_NOW + i * WARPS;
         if (u < n) multiply_unit(b, k, u, &h->units[i]);
@@ -496,7 +500,6 @@ INLINE void attend_part(const struct block *b, const struct decode_layer *l, int
         if (t < D) {
             keys[(i64)n_past * D + t] = s->newest[t];
             values[(i64)t * a->stride + n_past] = s->newest[D + t];
-            publish();
         }
     }
     int g = LANE / 4;
@@ -539,6 +542,8 @@ INLINE void attend_part(const struct block *b, const struct decode_layer *l, int
         if (dim % 8 == 0) store_shared_by_blocks(a->mixed_packets + place * (D / 8) + dim / 8, packet);
         if (dim == 0) store_word_shared_by_blocks(a->weights_of_mixed + place, marked(log_weight, b->parity));
     }
+    // the cache, for the next token; nobody waits for it now
+    if (split == 0 && t < D) publish();
 }
 
 /* What attention found, its parts merged, to activations. */
@@ -589,7 +594,7 @@ INLINE void run_qkv(u32 parity, int index) {
     struct task k = task_of(b, &l->q, &l->k, &l->v, 0), coming = k;
     coming.w = &next->q, coming.second = &next->k, coming.third = &next->v;
     struct ahead h;
-    look_ahead(b, &k, &coming, 1, &h);
+    look_ahead(b, &k, 1, &h);
     if (index == 0) {
         embed_token(b, l->attn_norm);
     } else if (k.n) {
@@ -598,7 +603,7 @@ INLINE void run_qkv(u32 parity, int index) {
         b->parity ^= 1;
     }
     if (!k.n) return;
-    multiply_task(b, &k, 1, &h);
+    multiply_task(b, &k, &coming, 1, &h);
     for (int base = 0; base < k.n * 8; base += DECODE_THREADS / 4) {
         int r = base + b->thread / 4, row;
         float v = sum_of_row(b, &k, r, 1, 1);
@@ -622,9 +627,9 @@ INLINE void run_out(u32 parity, int index) {
     if (!k.n) return;
     coming.w = &layer_after(b, index)->attn_out;
     struct ahead h;
-    look_ahead(b, &k, &coming, 1, &h);
+    look_ahead(b, &k, 1, &h);
     receive_attention(b, b->a->n_splits);
-    multiply_task(b, &k, 1, &h);
+    multiply_task(b, &k, &coming, 1, &h);
     for (int base = 0; base < k.n * 8; base += DECODE_THREADS / 4) {
         int r = base + b->thread / 4;
         float v = sum_of_row(b, &k, r, 1, 1);
@@ -639,9 +644,9 @@ INLINE void run_inner(u32 parity, int index) {
     struct task k = task_of(b, &l->gate, &l->up, 0, 1), coming = k;
     coming.w = &next->gate, coming.second = &next->up;
     struct ahead h;
-    look_ahead(b, &k, &coming, AHEAD_PAIR, &h);
+    look_ahead(b, &k, AHEAD_PAIR, &h);
     receive_normed(b, b->a->out_packets, l->ffn_norm, 0);
-    multiply_task(b, &k, AHEAD_PAIR, &h);
+    multiply_task(b, &k, &coming, AHEAD_PAIR, &h);
     for (int base = 0; base < k.n * 8; base += DECODE_THREADS / 4) {
         int r = base + b->thread / 4;
         float gate = sum_of_row(b, &k, r, 0, 1), up = sum_of_row(b, &k, r, 1, 0);
@@ -661,9 +666,9 @@ INLINE void run_down(u32 parity, int index) {
     if (!k.n) return;
     coming.w = &layer_after(b, index)->down;
     struct ahead h;
-    look_ahead(b, &k, &coming, AHEAD, &h);
+    look_ahead(b, &k, AHEAD, &h);
     receive_inner(b);
-    multiply_task(b, &k, AHEAD, &h);
+    multiply_task(b, &k, &coming, AHEAD, &h);
     for (int base = 0; base < k.n * 8; base += DECODE_THREADS / 4) {
         int r = base + b->thread / 4;
         float v = sum_of_row(b, &k, r, 1, 1) * FFN_SCALE;
@@ -941,26 +946,20 @@ KERNEL(JOIN(decode, FORMAT), struct decode_args, DECODE_THREADS) {
     if (thread_x() == 0) {
         s->gave_up = s->nothing = 0;
         s->until = timer_ns() + a->limit_ns;
-        s->token = a->first_token;
         s->qkv = own_tiles((a->n_heads + 2 * a->n_kv_heads) * (D / 8));
         s->out = own_tiles(a->width / 8);
         s->inner = own_tiles(a->inner / 8);
         s->head = own_tiles((a->head.rows + 15) / 16);
     }
     u32 layers_done = a->state->layers, round = a->state->rounds;
-    int given = a->first_token >= 0, from_hidden = 1;
+    int from_hidden = 1;
     struct sequence *q = &s->sequence;
     barrier();
-    for (int left = given ? 1 : a->steps; left > 0; left--) {
-        if (given) {
-            if (thread_x() == 0) q->n_past++;
-            barrier();
-        } else {
-            run_head(layers_done & 1, from_hidden);
-            u32 now = sample_next(round);
-            if (now == 0) break;
-            round = now;
-        }
+    for (int left = a->steps; left > 0; left--) {
+        run_head(layers_done & 1, from_hidden);
+        u32 now = sample_next(round);
+        if (now == 0) break;
+        round = now;
         int n_past = q->n_past - 1;
         for (int i = 0; i < s->args.n_layers; i++) {
             u32 parity = ++layers_done & 1;

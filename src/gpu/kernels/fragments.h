@@ -40,12 +40,13 @@ INLINE struct raw_group load_raw(const struct weights *w, enum format f, int row
     return r;
 }
 
-/* Asks for the group to be brought into the cache of the card. */
+/* Asks for the group to be brought into the cache of the card; lanes whose neighbours ask for the same 32 bytes do not.
+ */
 INLINE void prefetch_raw(const struct weights *w, enum format f, int row, int g) {
     if (row >= w->rows || g >= w->groups) return;
     u64 i = (u64)row * (u64)w->groups + (u64)g;
-    prefetch((const u8 *)w->quants + i * (f == AS_q4_0 ? 16 : 32));
-    prefetch((const u16 *)w->scales + i);
+    if (f != AS_q4_0 || g % 2 == 0) prefetch((const u8 *)w->quants + i * (f == AS_q4_0 ? 16 : 32));
+    if (g % 4 == 0) prefetch((const u16 *)w->scales + i);
 }
 
 /* Quarter q as four pairs, in the order above. */

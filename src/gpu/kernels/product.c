@@ -5,7 +5,7 @@
    weight twice. Two kernels by the number of columns:
    product_few   up to 64 columns a block: a tile of 16 rows (or of 16 rows of each of a pair of matrices); its warps
                  share out the depth and add up at the end
-   product_many  128 columns a block, and 64 rows (or 64 of each of a pair); activations come through shared memory, the
+   product_many  128 columns a block, and 32 rows (or 64 of each of a pair); activations come through shared memory, the
                  next step's while this one's are multiplied */
 #include "gpu/kernels/fragments.h"
 #include "gpu/kernels/math.h"
@@ -32,11 +32,14 @@ INLINE const struct product_part *part_of_tile(const struct product_args *a, int
     return &a->parts[i];
 }
 
+/* What a number is added to. All of a thread's are read before any is written, so that they come together. */
+INLINE float number_before(const struct product_args *a, const struct product_part *p, int row, int column) {
+    return a->accumulate && row < p->w.rows && column < a->n ? p->y[(i64)column * p->y_stride + row] : 0;
+}
+
 INLINE void put(const struct product_args *a, const struct product_part *p, int row, int column, float v) {
     if (row >= p->w.rows || column >= a->n) return;
-    if (p->bias) v += p->bias[row];
-    float *y = p->y + (i64)column * p->y_stride + row;
-    *y = a->accumulate ? *y + v : v;
+    p->y[(i64)column * p->y_stride + row] = p->bias ? v + p->bias[row] : v;
 }
 
 /* Feed-forward: the product of the pair, as activations of the next matrix. */
@@ -94,13 +97,16 @@ INLINE void multiply_few(const struct product_args *a, int pair) {
         barrier();
     }
     if (warp() > 0) return;
+    if (!pair)
+        UNROLL for (int i = 0; i < FEW_TILES; i++) UNROLL for (int j = 0; j < 4; j++) if (i < tiles) c[0][i][j] =
+            c[0][i][j] * a->scale + number_before(a, p, row + g + j / 2 * 8, first + 8 * i + 2 * t + j % 2);
     UNROLL for (int i = 0; i < FEW_TILES; i++) UNROLL for (int j = 0; j < 4; j++) {
         int r = row + g + j / 2 * 8, column = first + 8 * i + 2 * t + j % 2;
         if (i >= tiles) continue;
         if (pair) {
             put_inner(a, r, column, c[0][i][j], c[1][i][j]);
         } else {
-            put(a, p, r, column, c[0][i][j] * a->scale);
+            put(a, p, r, column, c[0][i][j]);
         }
     }
 }
@@ -125,16 +131,17 @@ INLINE void copy_half_to(const struct product_args *a, shared_place to, int firs
     copies_commit();
 }
 
-/* 256 threads: 4 warps down the rows, 2 across the columns. A warp takes 16 rows (of each of a pair) and 64 columns. */
+/* 8 warps. Of a pair: 4 down the rows, 2 across the columns, and a warp takes 16 rows of each and 64 columns. Else: 2
+   down, 4 across, and a warp takes 16 rows and 32 columns; the matrices that come alone have few rows. */
 INLINE void multiply_many(const struct product_args *a, int pair) {
     SHARED u16 __attribute__((aligned(16))) x[2][MANY_COLUMNS * DEEP / 2];
-    int g = lane() / 4, t = lane() % 4, row, n_mats = pair ? 2 : 1;
-    const struct product_part *p = part_of_tile(a, 64, &row);
-    row += warp() % 4 * 16;
-    int first = block_y() * MANY_COLUMNS, mine = warp() / 4 * 64;
+    int g = lane() / 4, t = lane() % 4, row, n_mats = pair ? 2 : 1, down = pair ? 4 : 2, tiles = pair ? 8 : 4;
+    const struct product_part *p = part_of_tile(a, down * 16, &row);
+    row += warp() % down * 16;
+    int first = block_y() * MANY_COLUMNS, mine = warp() / down * tiles * 8;
     int steps = (p->w.groups + STEP - 1) / STEP;
     float c[2][MANY_TILES][4];
-    UNROLL for (int m = 0; m < 2; m++) UNROLL for (int i = 0; i < MANY_TILES; i++) UNROLL for (int j = 0; j < 4; j++)
+    UNROLL for (int m = 0; m < 2; m++) UNROLL for (int i = 0; i < tiles; i++) UNROLL for (int j = 0; j < 4; j++)
         c[m][i][j] = 0;
 
     struct raw_group raw[2][2], coming[2][2];
@@ -159,7 +166,7 @@ INLINE void multiply_many(const struct product_args *a, int pair) {
                 u32 w[2][2][4];
                 UNROLL for (int m = 0; m < n_mats; m++) UNROLL for (int h = 0; h < 2; h++)
                     pairs_of_raw(&raw[m][h], format, 2 * s + k, w[m][h]);
-                UNROLL for (int i = 0; i < MANY_TILES; i++) {
+                UNROLL for (int i = 0; i < tiles; i++) {
                     int column = mine + 8 * i + g;
                     u32x4 v =
                         *(const u32x4 *)(AS_GENERIC(const u16, x[s]) + (column * 8 + ((2 * t + k) ^ (column & 1))) * 8);
@@ -174,12 +181,15 @@ INLINE void multiply_many(const struct product_args *a, int pair) {
             barrier();
         }
     }
-    UNROLL for (int i = 0; i < MANY_TILES; i++) UNROLL for (int j = 0; j < 4; j++) {
+    if (!pair)
+        UNROLL for (int i = 0; i < tiles; i++) UNROLL for (int j = 0; j < 4; j++) c[0][i][j] =
+            c[0][i][j] * a->scale + number_before(a, p, row + g + j / 2 * 8, first + mine + 8 * i + 2 * t + j % 2);
+    UNROLL for (int i = 0; i < tiles; i++) UNROLL for (int j = 0; j < 4; j++) {
         int r = row + g + j / 2 * 8, column = first + mine + 8 * i + 2 * t + j % 2;
         if (pair) {
             put_inner(a, r, column, c[0][i][j], c[1][i][j]);
         } else {
-            put(a, p, r, column, c[0][i][j] * a->scale);
+            put(a, p, r, column, c[0][i][j]);
         }
     }
 }
