@@ -36,7 +36,6 @@ for ((i = 0; i < n; i++)); do
     printf 'This is sentence number %d, and it is about the weather of the day.\n\n' "$i"
 done >book.txt
 field() { sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p" "$2"; }
-units() { field sentences one.json; }
 
 redis
 for k in one two; do
@@ -46,11 +45,11 @@ for k in one two; do
     before=$(awk '{print $14+$15}' "/proc/$(cat redis.pid)/stat")
     "$utter" submit book.txt -o $k.wav --redis "$url" --json >$k.json 2>$k.log
     after=$(awk '{print $14+$15}' "/proc/$(cat redis.pid)/stat")
-    echo "$k: $(field sentences $k.json) sentences, $(field audio_s $k.json) s of sound in $(field work_s $k.json) s;" \
+    echo "$k: $(field sentences $k.json) sentences, $(field audio_s $k.json) s of sound in $(field spoken_s $k.json) s, written in all after $(field work_s $k.json) s;" \
         "Redis took $(((after - before) * 10)) ms of the processor; $(sed -n 's/.*speak: //; s/.*spoke; //p' $k.log)"
     stop_workers
 done
-awk -v a="$(field work_s one.json)" -v b="$(field work_s two.json)" 'BEGIN {printf "two workers over one: %.2f\n", a / b}'
+awk -v a="$(field spoken_s one.json)" -v b="$(field spoken_s two.json)" 'BEGIN {printf "two workers over one: %.2f\n", a / b}'
 
 "$utter" submit book.txt -o chaos.wav --redis "$url" --json >chaos.json 2>chaos.log &
 submitter=$!

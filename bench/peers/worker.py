@@ -15,7 +15,6 @@ import random
 import sys
 import time
 
-KIND, ARGUMENTS = sys.argv[1], sys.argv[2:]
 OUT = os.dup(1)
 os.dup2(2, 1)  # what libraries print must not be taken for answers
 
@@ -150,7 +149,7 @@ def memory():
 
 
 def main():
-    worker = {"llama": Llama, "onnx": Onnx, "torch": Torch, "official": Official}[KIND](*ARGUMENTS)
+    worker = {"llama": Llama, "onnx": Onnx, "torch": Torch, "official": Official}[sys.argv[1]](*sys.argv[2:])
     for line in sys.stdin:
         command, _, rest = line.strip().partition(" ")
         try:
@@ -169,4 +168,5 @@ def main():
             os.write(OUT, f"error {type(e).__name__}: {e}".replace("\n", " ").encode() + b"\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

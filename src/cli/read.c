@@ -78,6 +78,7 @@ static status speak_and_write(struct read *r) {
     read_report_begin(&r->report, &r->reading, r->spool);
     TRY(narrate(r->u, &r->reading.book, &r->reading.units, &r->request, r->spool, r->n_streams, stop_flag(), spoke,
                 &r->report));
+    read_report_spoken(&r->report);
     return reading_write(&r->reading, r->spool, &r->output, stop_flag(), &r->written);
 }
 

@@ -47,6 +47,8 @@ void read_report_opened(const struct read_report *r, const struct reading *readi
                 r->command, book, voice);
 }
 
+void read_report_spoken(struct read_report *r) { r->spoken_s = (double)(clock_ns() - r->began_ns) * 1e-9; }
+
 void read_report_end(struct read_report *r, struct spool *spool, const struct reading_output *output,
                      const struct reading_written *written) {
     progress_clear(&r->progress);
@@ -62,9 +64,8 @@ void read_report_end(struct read_report *r, struct spool *spool, const struct re
     }
     if (spool_n_failed(spool) > n_shown)
         fprintf(stderr, "utter %s: and %d more sentences are left out\n", r->command, spool_n_failed(spool) - n_shown);
-    double work_s = (double)(clock_ns() - r->began_ns) * 1e-9;
     fprintf(stderr, "%s: %d chapters, %.0f s of sound", output->path, r->reading->book.n_chapters, written->audio_s);
-    if (r->audio_s > 0) fprintf(stderr, ", made in %.0f s, %.1fx real time", work_s, r->audio_s / work_s);
+    if (r->audio_s > 0) fprintf(stderr, ", spoken in %.0f s, %.1fx real time", r->spoken_s, r->audio_s / r->spoken_s);
     fputs("\n", stderr);
 }
 
@@ -82,6 +83,7 @@ void read_report_json(const struct read_report *r, status s, struct spool *spool
         json_object_set_new(o, "audio_s", json_real(written->audio_s));
         if (isfinite(written->measured_lufs))
             json_object_set_new(o, "loudness_before_lufs", json_real(written->measured_lufs));
+        json_object_set_new(o, "spoken_s", json_real(r->spoken_s));
         json_object_set_new(o, "work_s", json_real((double)(clock_ns() - r->began_ns) * 1e-9));
     }
     json_print(o, stdout);

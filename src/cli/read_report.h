@@ -15,6 +15,7 @@ struct read_report {
     int64_t began_ns;
     size_t n_bytes, bytes_before, bytes_done;  // of text: in all, spoken before this run, spoken now
     double audio_s;                            // of this run
+    double spoken_s;                           // it took to speak that; what follows is writing
     int told_percent;
 };
 
@@ -23,6 +24,8 @@ void read_report_opened(const struct read_report *r, const struct reading *readi
 void read_report_begin(struct read_report *r, const struct reading *reading, const struct spool *spool);
 /* A unit of n_bytes of text has been spoken; n_samples 0: given up. */
 void read_report_unit(struct read_report *r, size_t n_bytes, int64_t n_samples);
+/* All units have been spoken. */
+void read_report_spoken(struct read_report *r);
 void read_report_end(struct read_report *r, struct spool *spool, const struct reading_output *output,
                      const struct reading_written *written);
 /* One object on standard output; spool NULL: it did not come so far. */

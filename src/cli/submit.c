@@ -60,6 +60,7 @@ static status run(struct submit *r, const char *book) {
     const struct submit_options options = {
         .url = r->url, .output = r->output.path, .request = &r->request, .log = &log, .stop = stop_flag()};
     TRY(submit_run(&r->reading, r->spool, &options, spoke, &r->report, &r->queue));
+    read_report_spoken(&r->report);
     return reading_write(&r->reading, r->spool, &r->output, stop_flag(), &r->written);
 }
 

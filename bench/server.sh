@@ -1,0 +1,21 @@
+#!/bin/bash
+# Servers at work: NeuTTS Air and NeuCodec of random weights behind `utter serve`, and behind the official package with
+# HTTP in front (peers/server.py); 8 requests at once, then the next 8, each some 4 s of sound.
+#   bench/server.sh BUILD [CONCURRENCY] [REQUESTS]     after make bench-peers and make bench, which make the models
+set -eu
+build=$(realpath "$1") concurrency=${2:-8} requests=${3:-8}
+models=$build/bench-models here=$(realpath "$(dirname "$0")") threads=$(nproc)
+text="Testing CUDA GPU acceleration for faster inference."
+trap 'kill $(jobs -p) 2>/dev/null' EXIT
+
+ready() { until curl -s -o /dev/null "http://127.0.0.1:$1/"; do sleep 0.2; done; }
+
+"$build/utter" serve --port 5601 --model "$models/air-q4_0.gguf" --codec "$models/neucodec-f16.gguf" \
+    --voices "$models/voices" --places "$concurrency" --threads "$threads" --log off 2>/dev/null &
+ready 5601
+"$build/utter" bench --server http://127.0.0.1:5601 --concurrency "$concurrency" --requests "$requests" --text "$text"
+kill %1
+"$build/bench-peers/bin/python" "$here/peers/server.py" 5602 "$models/air-q4_0.gguf" "$models/neucodec.onnx" \
+    "$(ls "$models"/voices/*.json | head -1)" 215 "$threads" 2>/dev/null &
+ready 5602
+"$build/utter" bench --server http://127.0.0.1:5602 --concurrency "$concurrency" --requests "$requests" --text "$text"
