@@ -252,7 +252,7 @@ status gpu_product(struct gpu *g, const struct gpu_matrix *const *parts, bool pa
         return launch(g, functions[pair ? PRODUCT_KERNEL_product_many_pair : PRODUCT_KERNEL_product_many],
                       "product_many", 256, many, across, &args, 0);
     return launch(g, functions[pair ? PRODUCT_KERNEL_product_few_pair : PRODUCT_KERNEL_product_few], "product_few", 256,
-                  few, div_up(args.n, FEW_COLUMNS), &args, 0);
+                  few, div_up(args.n, pair ? FEW_COLUMNS / 2 : FEW_COLUMNS), &args, 0);
 }
 
 status gpu_embed(struct gpu *g, const struct gpu_matrix *m, const int32_t *tokens, int n, float *x) {

@@ -71,7 +71,7 @@ static void check(const char *name, int columns, bool pair) {
         .n = columns,
         .n_parts = pair ? 2 : 1,
         .scale = 2};
-    int tile = !many ? 16 : pair ? 64 : 32, across = many ? 128 : 64;
+    int tile = !many ? 16 : pair ? 64 : 32, across = many ? 128 : pair ? 32 : 64;
     assert_null(emulator_launch(kernel->kernel, (ROWS + tile - 1) / tile, (columns + across - 1) / across,
                                 kernel->n_threads, 0, &args));
     for (int c = 0; c < columns; c++)

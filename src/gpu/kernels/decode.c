@@ -22,9 +22,9 @@ static const enum format format = JOIN(AS, FORMAT);
 enum {
     WARPS = DECODE_THREADS / WARP,
     PITCH = GROUP + 8,  // of a group of activations: the reads of a warp fall into different banks
-    // units of weights that a warp has on their way while it waits, of a pair and of others: what registers hold
-    AHEAD_PAIR = JOIN(AS, FORMAT) == AS_q4_0 ? 2 : 0,
-    AHEAD = 1,
+    // units of a pair's weights that a warp has on their way while it waits: what registers hold. Of the others, which
+    // are few, what the card's cache was asked for a layer before must do.
+    AHEAD = JOIN(AS, FORMAT) == AS_q4_0 ? 2 : 0,
     D = DECODE_HEAD_DIM,
     STEP = 4,  // groups that a warp takes at once, one for each of four lanes
 };
@@ -593,8 +593,6 @@ INLINE void run_qkv(u32 parity, int index) {
     const struct decode_layer *l = layer_of(b, index), *next = layer_after(b, index);
     struct task k = task_of(b, &l->q, &l->k, &l->v, 0), coming = k;
     coming.w = &next->q, coming.second = &next->k, coming.third = &next->v;
-    struct ahead h;
-    look_ahead(b, &k, 1, &h);
     if (index == 0) {
         embed_token(b, l->attn_norm);
     } else if (k.n) {
@@ -603,7 +601,7 @@ INLINE void run_qkv(u32 parity, int index) {
         b->parity ^= 1;
     }
     if (!k.n) return;
-    multiply_task(b, &k, &coming, 1, &h);
+    multiply_task(b, &k, &coming, 0, 0);
     for (int base = 0; base < k.n * 8; base += DECODE_THREADS / 4) {
         int r = base + b->thread / 4, row;
         float v = sum_of_row(b, &k, r, 1, 1);
@@ -626,10 +624,8 @@ INLINE void run_out(u32 parity, int index) {
     struct task k = task_of(b, &layer_of(b, index)->attn_out, 0, 0, 0), coming = k;
     if (!k.n) return;
     coming.w = &layer_after(b, index)->attn_out;
-    struct ahead h;
-    look_ahead(b, &k, 1, &h);
     receive_attention(b, b->a->n_splits);
-    multiply_task(b, &k, &coming, 1, &h);
+    multiply_task(b, &k, &coming, 0, 0);
     for (int base = 0; base < k.n * 8; base += DECODE_THREADS / 4) {
         int r = base + b->thread / 4;
         float v = sum_of_row(b, &k, r, 1, 1);
@@ -644,9 +640,9 @@ INLINE void run_inner(u32 parity, int index) {
     struct task k = task_of(b, &l->gate, &l->up, 0, 1), coming = k;
     coming.w = &next->gate, coming.second = &next->up;
     struct ahead h;
-    look_ahead(b, &k, AHEAD_PAIR, &h);
+    look_ahead(b, &k, AHEAD, &h);
     receive_normed(b, b->a->out_packets, l->ffn_norm, 0);
-    multiply_task(b, &k, &coming, AHEAD_PAIR, &h);
+    multiply_task(b, &k, &coming, AHEAD, &h);
     for (int base = 0; base < k.n * 8; base += DECODE_THREADS / 4) {
         int r = base + b->thread / 4;
         float gate = sum_of_row(b, &k, r, 0, 1), up = sum_of_row(b, &k, r, 1, 0);
@@ -665,10 +661,8 @@ INLINE void run_down(u32 parity, int index) {
     struct task k = task_of(b, &layer_of(b, index)->down, 0, 0, 0), coming = k;
     if (!k.n) return;
     coming.w = &layer_after(b, index)->down;
-    struct ahead h;
-    look_ahead(b, &k, AHEAD, &h);
     receive_inner(b);
-    multiply_task(b, &k, &coming, AHEAD, &h);
+    multiply_task(b, &k, &coming, 0, 0);
     for (int base = 0; base < k.n * 8; base += DECODE_THREADS / 4) {
         int r = base + b->thread / 4;
         float v = sum_of_row(b, &k, r, 1, 1) * FFN_SCALE;

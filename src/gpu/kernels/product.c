@@ -3,7 +3,7 @@
 
    Weights go from memory to registers as they lie, each group to one lane, and become halves there; no block reads a
    weight twice. Two kernels by the number of columns:
-   product_few   up to 64 columns a block: a tile of 16 rows (or of 16 rows of each of a pair of matrices); its warps
+   product_few   up to 64 columns a block: a tile of 16 rows (of a pair 32, and 16 rows of each); its warps
                  share out the depth and add up at the end
    product_many  128 columns a block, and 32 rows (or 64 of each of a pair); activations come through shared memory, the
                  next step's while this one's are multiplied */
@@ -55,12 +55,12 @@ enum { FEW_WARPS = 8, FEW_TILES = 8 };
 
 INLINE void multiply_few(const struct product_args *a, int pair) {
     SHARED float __attribute__((aligned(16))) sums[FEW_WARPS / 2][16 * 2][8 * FEW_TILES + 4];
-    int g = lane() / 4, t = lane() % 4, row, n_mats = pair ? 2 : 1;
+    int g = lane() / 4, t = lane() % 4, row, n_mats = pair ? 2 : 1, most = pair ? FEW_TILES / 2 : FEW_TILES;
     const struct product_part *p = part_of_tile(a, 16, &row);
-    int first = block_y() * 8 * FEW_TILES, n = min_int(a->n - first, 8 * FEW_TILES), tiles = (n + 7) / 8;
+    int first = block_y() * 8 * most, n = min_int(a->n - first, 8 * most), tiles = (n + 7) / 8;
     int steps = (p->w.groups + STEP - 1) / STEP;
     float c[2][FEW_TILES][4];
-    UNROLL for (int m = 0; m < 2; m++) UNROLL for (int i = 0; i < FEW_TILES; i++) UNROLL for (int j = 0; j < 4; j++)
+    UNROLL for (int m = 0; m < 2; m++) UNROLL for (int i = 0; i < most; i++) UNROLL for (int j = 0; j < 4; j++)
         c[m][i][j] = 0;
     for (int step = warp(); step < steps; step += FEW_WARPS) {
         struct raw_group raw[2][2];
@@ -70,7 +70,7 @@ INLINE void multiply_few(const struct product_args *a, int pair) {
             u32 w[2][2][4];
             UNROLL for (int m = 0; m < n_mats; m++) UNROLL for (int h = 0; h < 2; h++)
                 pairs_of_raw(&raw[m][h], format, q, w[m][h]);
-            UNROLL for (int i = 0; i < FEW_TILES; i++) {
+            UNROLL for (int i = 0; i < most; i++) {
                 if (i >= tiles) continue;
                 int column = first + min_int(8 * i + g, n - 1);
                 u32x4 x = *(const u32x4 *)(a->x + (i64)column * a->x_stride + (step * STEP + t) * GROUP + q * 8);
@@ -86,21 +86,21 @@ INLINE void multiply_few(const struct product_args *a, int pair) {
     // half of the warps hand their sums to the other half, until one has all
     for (int half = FEW_WARPS / 2; half > 0; half /= 2) {
         if (warp() >= half && warp() < 2 * half)
-            UNROLL for (int m = 0; m < n_mats; m++) UNROLL for (int i = 0; i < FEW_TILES; i++)
+            UNROLL for (int m = 0; m < n_mats; m++) UNROLL for (int i = 0; i < most; i++)
                 UNROLL for (int j = 0; j < 4; j++) if (i < tiles)
                     sums[warp() - half][m * 16 + g + j / 2 * 8][8 * i + 2 * t + j % 2] = c[m][i][j];
         barrier();
         if (warp() < half)
-            UNROLL for (int m = 0; m < n_mats; m++) UNROLL for (int i = 0; i < FEW_TILES; i++)
+            UNROLL for (int m = 0; m < n_mats; m++) UNROLL for (int i = 0; i < most; i++)
                 UNROLL for (int j = 0; j < 4; j++) if (i < tiles) c[m][i][j] +=
                 sums[warp()][m * 16 + g + j / 2 * 8][8 * i + 2 * t + j % 2];
         barrier();
     }
     if (warp() > 0) return;
     if (!pair)
-        UNROLL for (int i = 0; i < FEW_TILES; i++) UNROLL for (int j = 0; j < 4; j++) if (i < tiles) c[0][i][j] =
+        UNROLL for (int i = 0; i < most; i++) UNROLL for (int j = 0; j < 4; j++) if (i < tiles) c[0][i][j] =
             c[0][i][j] * a->scale + number_before(a, p, row + g + j / 2 * 8, first + 8 * i + 2 * t + j % 2);
-    UNROLL for (int i = 0; i < FEW_TILES; i++) UNROLL for (int j = 0; j < 4; j++) {
+    UNROLL for (int i = 0; i < most; i++) UNROLL for (int j = 0; j < 4; j++) {
         int r = row + g + j / 2 * 8, column = first + 8 * i + 2 * t + j % 2;
         if (i >= tiles) continue;
         if (pair) {
