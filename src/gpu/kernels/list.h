@@ -15,10 +15,10 @@
 /* Formats that decode.c is made for, a module each: decode_FORMAT. */
 #define GPU_DECODE_FORMATS(X) X(q4_0, BLOCK_Q4_0) X(q8_0, BLOCK_Q8_0)
 
-/* Formats of product.c; its kernels' names go on with _FORMAT. Not F32, which halves cannot hold, and not the types with
-   a minimum and the K types: rounded to halves they come out further from the reference than they may. */
-#define GPU_PRODUCT_FORMATS(X) \
-    X(f16, BLOCK_F16) X(bf16, BLOCK_BF16) X(q4_0, BLOCK_Q4_0) X(q5_0, BLOCK_Q5_0) X(q8_0, BLOCK_Q8_0)
+/* Formats of product.c; its kernels' names go on with _FORMAT. Not F32, which halves cannot hold; not F16 and BF16, whose
+   groups are too large for the registers; not the types with a minimum and the K types: rounded to halves they come
+   out further from the reference than they may. */
+#define GPU_PRODUCT_FORMATS(X) X(q4_0, BLOCK_Q4_0) X(q5_0, BLOCK_Q5_0) X(q8_0, BLOCK_Q8_0)
 #define GPU_PRODUCT_KERNELS(X) \
     X(product_few, 256) X(product_few_pair, 256) X(product_many, 256) X(product_many_pair, 256)
 
