@@ -65,7 +65,7 @@ _utter() {
                         *) words="--json --help" files=1 ;;
                     esac
                     ;;
-                serve) words="--host --port --unix --no-tcp --keys --new-key --allow-anyone --tls-cert --tls-key --cors --config
+                serve) words="--voices --host --port --unix --no-tcp --keys --new-key --allow-anyone --tls-cert --tls-key --cors --config
                     --output-folder --play --wyoming --wyoming-address --encoder --places --queue --characters --deadline --rate --at-once --connections
                     --drain --first-frames --log --model --codec $device --help" ;;
                 doctor) words="--model --codec --quick $device --json --help" ;;

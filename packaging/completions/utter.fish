@@ -66,7 +66,7 @@ __utter_option "say read submit" -l retries -x -d "new attempts"
 __utter_option "say read voices serve doctor bench profile tokens logits generate submit worker" -s m -l model -r -F -d backbone
 __utter_option "say read voices serve doctor bench profile decode submit worker" -l codec -r -F -d codec
 __utter_option "path" -l codec -d "where its codec is"
-__utter_option "say voices" -l voices -r -F -d "folder of voices"
+__utter_option "say voices serve" -l voices -r -F -d "folder of voices"
 __utter_option "pull" -l encoder -d "with the encoder"
 __utter_option "pull" -l accept-licence -x -d "accept this licence"
 __utter_option "pull remove verify" -s q -l quiet -d "say only what goes wrong"

@@ -195,6 +195,7 @@ int command_serve(int argc, char **argv) {
          0},
         OPTION_MODEL(o->engine),
         OPTION_CODEC(o->engine),
+        OPTION_VOICES(o->engine),
         OPTIONS_DEVICE(o->engine),
     };
     int n_words, exit_code;

@@ -90,6 +90,7 @@ static void test_two_workers(void **state) {
     write_book("b.txt", 24);
     start_worker("one", "");
     start_worker("two", "");
+    wait_until(CLI " exists utter:1:worker:one utter:1:worker:two | grep -q 2");
     const struct result *r = run("utter submit b.txt -o q.wav " URL);
     assert_says(r, 0, "2 workers spoke");
     assert_int_equal(run("utter read b.txt -o r.wav -q && cmp q.wav r.wav && ! test -e q.wav.reading")->code, 0);
