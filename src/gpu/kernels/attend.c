@@ -14,7 +14,7 @@ enum { ATTEND_ROWS = 16, ATTEND_POSITIONS = 32, ATTEND_WARPS = 8, MAX_DIM = 128 
 
 /* Rows lane / 4 and lane / 4 + 8 of a warp: where they end, how far they are. */
 struct rows {
-    int end[2];  // positions that the row sees
+    int end;  // positions that the first of them sees
     float largest[2], total[2];
     float out[MAX_DIM / 8][4];  // columns 8 i + 2 (lane % 4) and the next; first of row lane / 4, then of the other
 };
@@ -29,8 +29,9 @@ INLINE void load_queries(const float *q, float scale, int dim, int half, u32 a[M
     }
 }
 
+/* `apart`: how many positions more the second row of a lane sees. */
 INLINE void attend_to(const u16 *keys, const u16 *values, int stride, int dim, int position, u32 a[MAX_DIM / 16][4],
-                      struct rows *r) {
+                      int apart, struct rows *r) {
     int g = lane() / 4, t = lane() % 4;
     float c[4][4] = {{0}};
     UNROLL for (int j = 0; j < 4; j++) {
@@ -44,7 +45,7 @@ INLINE void attend_to(const u16 *keys, const u16 *values, int stride, int dim, i
     UNROLL for (int h = 0; h < 2; h++) {
         float m = -INFINITE;
         UNROLL for (int j = 0; j < 4; j++) UNROLL for (int e = 0; e < 2; e++) {
-            if (position + 8 * t + 2 * j + e >= r->end[h]) c[j][2 * h + e] = -INFINITE;
+            if (position + 8 * t + 2 * j + e >= r->end + h * apart) c[j][2 * h + e] = -INFINITE;
             m = max_f32(m, c[j][2 * h + e]);
         }
         m = max_f32(m, shuffle_xor_f32(m, 1));
@@ -73,8 +74,8 @@ INLINE void attend_to(const u16 *keys, const u16 *values, int stride, int dim, i
 
 INLINE struct rows no_rows(void) {
     struct rows r;
+    r.end = 0;
     UNROLL for (int h = 0; h < 2; h++) {
-        r.end[h] = 0;
         r.largest[h] = -INFINITE;
         r.total[h] = 0;
     }
@@ -96,11 +97,11 @@ INLINE void attend_prompt(const struct attention_args *a, int dim) {
             int there = row < a->n;
             load_queries(there ? a->q + row * a->q_stride + head * dim : (const float *)0, a->scale * ATTEND_LOG2_E,
                          dim, h, q);
-            r.end[h] = there ? a->positions[row] + 1 : 0;
         }
+        r.end = a->positions[first] + g + 1;  // rows behind the last are computed and dropped
         int last = min_int(first + ATTEND_ROWS, a->n) - 1;
         for (int position = 0; position <= a->positions[last]; position += ATTEND_POSITIONS)
-            attend_to(keys, values, a->stride, dim, position, q, &r);
+            attend_to(keys, values, a->stride, dim, position, q, ATTEND_ROWS / 2, &r);
         UNROLL for (int h = 0; h < 2; h++) {
             int row = first + g + 8 * h;
             if (row >= a->n) continue;
@@ -130,10 +131,10 @@ INLINE void attend_step(const struct attention_args *a, int dim) {
         int at = g + 8 * h;
         load_queries(at < group ? a->q + row * a->q_stride + (block_x() * group + at) * dim : (const float *)0,
                      a->scale * ATTEND_LOG2_E, dim, h, q);
-        r.end[h] = a->positions[row] + 1;
     }
-    for (int position = warp() * ATTEND_POSITIONS; position < r.end[0]; position += ATTEND_WARPS * ATTEND_POSITIONS)
-        attend_to(keys, values, a->stride, dim, position, q, &r);
+    r.end = a->positions[row] + 1;
+    for (int position = warp() * ATTEND_POSITIONS; position < r.end; position += ATTEND_WARPS * ATTEND_POSITIONS)
+        attend_to(keys, values, a->stride, dim, position, q, 0, &r);
     if (lane() % 4 == 0) UNROLL for (int h = 0; h < 2; h++) {
             largest[warp()][g + 8 * h] = r.largest[h];
             total[warp()][g + 8 * h] = r.total[h];
