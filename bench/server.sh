@@ -8,7 +8,14 @@ models=$build/bench-models here=$(realpath "$(dirname "$0")") threads=$(nproc)
 text="Testing CUDA GPU acceleration for faster inference."
 trap 'kill $(jobs -p) 2>/dev/null' EXIT
 
-ready() { until curl -s -o /dev/null "http://127.0.0.1:$1/"; do sleep 0.2; done; }
+ready() {
+    for ((i = 0; i < 300; i++)); do
+        curl -s -o /dev/null "http://127.0.0.1:$1/" && return
+        sleep 0.2
+    done
+    echo "the server on port $1 did not start; see what it says without 2>/dev/null in $0" >&2
+    exit 1
+}
 
 "$build/utter" serve --port 5601 --model "$models/air-q4_0.gguf" --codec "$models/neucodec-f16.gguf" \
     --voices "$models/voices" --places "$concurrency" --threads "$threads" --log off 2>/dev/null &

@@ -190,7 +190,9 @@ static bool gpu_is_worth_it(const struct runners *r) {
     struct gpu_info info;
     int n, version;
     status s = gpu_probe(&info, 1, &n, &version);
-    if (s != UTTER_OK) log_say(&r->log, UTTER_LOG_DEBUG, "no GPU is used: %s", fail_message());
+    // most machines have no card and no driver, which is no news; a driver that does not work is
+    utter_log_level level = s == UTTER_UNSUPPORTED ? UTTER_LOG_DEBUG : UTTER_LOG_WARNING;
+    if (s != UTTER_OK) log_say(&r->log, level, "no GPU is used: %s", fail_message());
     return s == UTTER_OK;
 }
 

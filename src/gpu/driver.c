@@ -115,7 +115,7 @@ status driver_open(struct driver *out) {
         if (!out->library) name = library_names[0];
     }
     if (!out->library)
-        return fail(UTTER_DEVICE,
+        return fail(UTTER_UNSUPPORTED,
                     "no NVIDIA driver: its library %s could not be opened (%s); install the NVIDIA driver (the CUDA "
                     "toolkit is not needed)",
                     name, error);

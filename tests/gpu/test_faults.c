@@ -36,7 +36,7 @@ static void refused(struct standin *s, int index, status expected, const char *p
 static void no_library(void **unused) {
     (void)unused;
     setenv("UTTER_CUDA_LIBRARY", "/no/such/libcuda.so.1", 1);
-    refused(NULL, 0, UTTER_DEVICE, "no NVIDIA driver: its library /no/such/libcuda.so.1 could not be opened");
+    refused(NULL, 0, UTTER_UNSUPPORTED, "no NVIDIA driver: its library /no/such/libcuda.so.1 could not be opened");
     sentence_holds("install the NVIDIA driver");
     setenv("UTTER_CUDA_LIBRARY", "libm.so.6", 1);
     refused(NULL, 0, UTTER_DEVICE, "libm.so.6 has no function cuInit");
