@@ -41,6 +41,29 @@ void file_map_close(struct file_map *m) {
     *m = (struct file_map){0};
 }
 
+static status make_one(const char *path) {
+    if (mkdir(path, 0777) == 0 || errno == EEXIST) return UTTER_OK;
+    return fail(UTTER_IO, "cannot make the folder %s: %s", path, strerror(errno));
+}
+
+status folder_make_above(const char *path) {
+    char *copy = strdup(path);
+    if (!copy) return fail_memory(strlen(path), "a path");
+    status s = UTTER_OK;
+    for (char *slash = *copy ? strchr(copy + 1, '/') : NULL; slash && s == UTTER_OK; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        s = make_one(copy);
+        *slash = '/';
+    }
+    free(copy);
+    return s;
+}
+
+status folder_make(const char *path) {
+    TRY(folder_make_above(path));
+    return make_one(path);
+}
+
 status file_create(const char *path, struct file_writer *out) {
     *out = (struct file_writer){0};
     struct str temporary = {0};
@@ -61,15 +84,20 @@ status file_create(const char *path, struct file_writer *out) {
                 strerror(error));
 }
 
+static status write_failed(const struct file_writer *w) {
+    bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+    return fail(UTTER_IO, "cannot write %s: %s%s", w->path, strerror(errno), full ? "; make room and try again" : "");
+}
+
 status file_write(struct file_writer *w, const void *data, size_t n_bytes) {
     if (n_bytes == 0 || fwrite(data, 1, n_bytes, w->f) == n_bytes) return UTTER_OK;
-    return fail(UTTER_IO, "cannot write %s: %s", w->path, strerror(errno));
+    return write_failed(w);
 }
 
 status file_commit(struct file_writer *w) {
     status s = UTTER_OK;
-    if (fflush(w->f) != 0 || ferror(w->f)) s = fail(UTTER_IO, "cannot write %s: %s", w->path, strerror(errno));
-    if (fclose(w->f) != 0 && s == UTTER_OK) s = fail(UTTER_IO, "cannot write %s: %s", w->path, strerror(errno));
+    if (fflush(w->f) != 0 || ferror(w->f)) s = write_failed(w);
+    if (fclose(w->f) != 0 && s == UTTER_OK) s = write_failed(w);
     w->f = NULL;
     if (s == UTTER_OK && rename(w->temporary, w->path) != 0)
         s = fail(UTTER_IO, "cannot give %s its name: %s", w->path, strerror(errno));

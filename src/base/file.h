@@ -18,6 +18,11 @@ void file_map_close(struct file_map *m);
 /* Gives the memory that holds it back to the system; what is read again comes from the file again. */
 void file_map_rest(const struct file_map *m);
 
+/* Makes the folder with all that it lies in; those that are there stay. */
+status folder_make(const char *path);
+/* Makes what `path` lies in, not its last part. */
+status folder_make_above(const char *path);
+
 /* A file being written. Until file_commit it lives under a temporary name in the same folder, so that nothing half
    written ever has the final name. */
 struct file_writer {

@@ -8,17 +8,13 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/hash.h"
 #include "book/write.h"
 #include "text/utf8.h"
 
 enum { LONGEST_NAME = 120 };  // bytes of a file's name that come from a title
 
 // ---- planning ----
-
-static uint64_t hash_of(const char *data, size_t n, uint64_t hash) {
-    for (size_t i = 0; i < n; i++) hash = (hash ^ (unsigned char)data[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
 
 static status find_voice(utter *u, const utter_request *request, struct reading *r) {
     for (int i = 0; i < utter_voice_count(u); i++) {
@@ -34,11 +30,11 @@ static status find_voice(utter *u, const utter_request *request, struct reading 
 }
 
 static status make_plan(const utter_request *q, struct reading *r) {
-    uint64_t text = UINT64_C(0xcbf29ce484222325);
+    uint64_t text = HASH_START;
     for (int i = 0; i < r->units.n; i++) {
         const struct unit *unit = &r->units.all[i];
-        text = hash_of(str_text(&r->book.text) + unit->begin, unit->end - unit->begin, text);
-        text = hash_of("", 1, text);
+        text = hash_bytes(text, str_text(&r->book.text) + unit->begin, unit->end - unit->begin);
+        text = hash_bytes(text, "", 1);
     }
     str_printf(&r->plan, "1 %s %016llx %d %s %u %g %d %g %g %d %s", r->identity, (unsigned long long)text, r->units.n,
                r->language, (unsigned)q->seed, (double)q->temperature, q->top_k, (double)q->top_p, (double)q->min_p,

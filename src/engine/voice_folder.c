@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -34,15 +33,7 @@ status voice_path(const char *name, struct str *out) {
 
 status voices_folder_make(struct str *out) {
     TRY(voices_folder(out));
-    for (char *p = out->data + 1;; p++) {
-        if (*p != '/' && *p) continue;
-        char end = *p;
-        *p = 0;
-        if (mkdir(out->data, 0777) != 0 && errno != EEXIST)
-            return fail(UTTER_IO, "cannot make the folder %s: %s", out->data, strerror(errno));
-        *p = end;
-        if (!end) return UTTER_OK;
-    }
+    return folder_make(out->data);
 }
 
 status voice_remove(const char *name) {

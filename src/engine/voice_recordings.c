@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "audio/load.h"
@@ -95,15 +94,7 @@ static status cache_folder(struct str *out) {
     else
         return fail(UTTER_INVALID, "there is no place to keep encoded voices: neither XDG_CACHE_HOME nor HOME is set");
     TRY(str_status(out));
-    for (char *p = out->data + 1;; p++) {
-        if (*p != '/' && *p) continue;
-        char end = *p;
-        *p = 0;
-        if (mkdir(out->data, 0777) != 0 && errno != EEXIST)
-            return fail(UTTER_IO, "cannot make the folder %s: %s", out->data, strerror(errno));
-        *p = end;
-        if (!end) return UTTER_OK;
-    }
+    return folder_make(out->data);
 }
 
 /* Whether the voice has been made already; without an encoder, by whichever. */

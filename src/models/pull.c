@@ -48,21 +48,6 @@ static bool on_check(void *user) { return stopped(((const struct step *)user)->p
 
 // ---- folders ----
 
-// Makes all folders that `path` goes through, not its last part.
-static status make_folders(const char *path) {
-    char *copy = strdup(path);
-    if (!copy) return fail_memory(strlen(path), "a path");
-    status s = UTTER_OK;
-    for (char *slash = strchr(copy + 1, '/'); slash && s == UTTER_OK; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        if (mkdir(copy, 0777) != 0 && errno != EEXIST)
-            s = fail(UTTER_IO, "cannot make the folder %s: %s", copy, strerror(errno));
-        *slash = '/';
-    }
-    free(copy);
-    return s;
-}
-
 static int remove_one(const char *path, const struct stat *info, int type, struct FTW *at) {
     (void)info, (void)type, (void)at;
     return remove(path);
@@ -81,7 +66,7 @@ static status lock(const struct pull *p, const char *name, int *out) {
     str_printf(&path, "%s/models/.%s.lock", p->store->root, name);
     *out = -1;
     status s = str_status(&path);
-    if (s == UTTER_OK) s = make_folders(str_text(&path));
+    if (s == UTTER_OK) s = folder_make_above(str_text(&path));
     if (s == UTTER_OK && (*out = open(str_text(&path), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) < 0)
         s = fail(UTTER_IO, "cannot write %s: %s", str_text(&path), strerror(errno));
     int64_t until = clock_ns() + p->lock_wait_ms * 1000000;
@@ -140,7 +125,7 @@ static status prepare_folder(const struct job *j) {
     file_map_close(&map);
     if (s == UTTER_OK && !same) {
         s = remove_folder(str_text(&folder));
-        if (s == UTTER_OK) s = make_folders(str_text(&path));
+        if (s == UTTER_OK) s = folder_make_above(str_text(&path));
         if (s == UTTER_OK) s = file_create(str_text(&path), &w);
         if (s == UTTER_OK) s = file_write(&w, source.data, source.len);
         if (s == UTTER_OK) s = file_commit(&w);
@@ -214,7 +199,7 @@ static status fetch_file(const struct job *j, const char *repository, const char
     struct download_events events = {on_progress, on_wait, &step};
     store_path(j->pull->store, j->folder, below, &path);
     status s = str_status(&path);
-    if (s == UTTER_OK) s = make_folders(str_text(&path));
+    if (s == UTTER_OK) s = folder_make_above(str_text(&path));
     if (s == UTTER_OK && !is_there(j, f, str_text(&path), result.sha256)) {
         say(j->pull, "fetching %s of %s, %.1f MB", f->path, repository, (double)f->n_bytes / 1e6);
         s = hub_fetch(j->pull->hub, repository, revision, f, str_text(&path), &events, &result);
@@ -314,7 +299,7 @@ static void leave_to_heir(const struct job *j, const char *path) {
     if (lock(j->pull, j->heir->name, &held) != UTTER_OK) return;
     snprintf(heir.folder, sizeof heir.folder, "%s.pull", j->heir->name);
     store_path(j->pull->store, heir.folder, j->weights->path, &to);
-    if (str_status(&to) == UTTER_OK && prepare_folder(&heir) == UTTER_OK && make_folders(str_text(&to)) == UTTER_OK)
+    if (str_status(&to) == UTTER_OK && prepare_folder(&heir) == UTTER_OK && folder_make_above(str_text(&to)) == UTTER_OK)
         (void)!rename(path, str_text(&to));
     str_free(&to);
     close(held);
@@ -374,7 +359,7 @@ static status fetch_voice_file(const struct job *j, const char *voice, const cha
     struct download_result result;
     status s = str_status(&path);
     if (s == UTTER_OK) s = str_status(&url);
-    if (s == UTTER_OK) s = make_folders(str_text(&path));
+    if (s == UTTER_OK) s = folder_make_above(str_text(&path));
     if (s == UTTER_OK) s = download_file(&d, str_text(&path), &result);
     if (s == UTTER_OK) s = add_file(j->files, str_text(&below), result.n_bytes, result.sha256);
     str_free(&url);

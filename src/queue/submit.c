@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "queue/jobs.h"
 
 enum { BLOCK_MS = 500, AT_ONCE = 32, MAX_WORKERS = 1000, ENTRY_ID = 48 };
@@ -45,21 +46,14 @@ static double processor_s(void) {
 
 // ---- the book's name in the queue ----
 
-static void hash_text(uint64_t *hash, const char *text) {
-    do {
-        *hash = (*hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    } while (*text++);
-}
-
 static void name_book(struct submission *s) {
     char host[64] = "", folder[4096] = "";
     gethostname(host, sizeof host - 1);
     if (!getcwd(folder, sizeof folder)) *folder = 0;
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    hash_text(&hash, str_text(&s->reading->plan));
-    hash_text(&hash, host);
-    if (s->options->output[0] != '/') hash_text(&hash, folder);
-    hash_text(&hash, s->options->output);
+    uint64_t hash = hash_string(HASH_START, str_text(&s->reading->plan));
+    hash = hash_string(hash, host);
+    if (s->options->output[0] != '/') hash = hash_string(hash, folder);
+    hash = hash_string(hash, s->options->output);
     snprintf(s->book, sizeof s->book, "%016llx", (unsigned long long)hash);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "server/parts.h"
 
 enum { BLOCK = 16 << 10 };
@@ -75,19 +76,6 @@ static const char *type_of(int http_status) {
     return http_status >= 500 ? "server_error" : "invalid_request_error";
 }
 
-static json_t *text_or_null(const char *text) { return text ? json_string(text) : json_null(); }
-
-// The sentence may hold what a client sent, cut anywhere.
-static json_t *sentence(const char *text) {
-    json_t *value = json_string(text);
-    if (value) return value;
-    struct str ascii = {0};
-    for (; *text; text++) str_putc(&ascii, *text & 0x80 ? '?' : *text);
-    value = json_string(str_text(&ascii));
-    str_free(&ascii);
-    return value;
-}
-
 enum MHD_Result reply_error(struct request *r, int http_status, const char *message, const char *param,
                             const char *code) {
     char retry[16];
@@ -104,11 +92,11 @@ enum MHD_Result reply_error(struct request *r, int http_status, const char *mess
     }
     free(r->error);
     r->error = strdup(message);
-    json_t *o = json_pack("{s:{s:o, s:s, s:o, s:o}}", "error", "message", sentence(message), "type",
-                          type_of(http_status), "param", text_or_null(param), "code", text_or_null(code));
+    json_t *o = json_pack("{s:{s:o, s:s, s:o, s:o}}", "error", "message", json_text(message), "type",
+                          type_of(http_status), "param", json_text(param), "code", json_text(code));
     if (o && r->seed) {
         json_object_set_new(o, "status", json_string("error"));
-        json_object_set_new(o, "message", sentence(message));
+        json_object_set_new(o, "message", json_text(message));
     }
     return reply_json_with(r, http_status, o, headers);
 }
@@ -155,7 +143,7 @@ static ssize_t next_bytes(void *user, uint64_t position, char *to, size_t capaci
         if (r->announced) return MHD_CONTENT_READER_END_OF_STREAM;
         if (!job_order(r->job)->events || s == UTTER_CANCELLED) return MHD_CONTENT_READER_END_WITH_ERROR;
         r->announced = true;  // the last event tells it; the next call ends
-        json_t *o = json_pack("{s:{s:o, s:s, s:n, s:s}}", "error", "message", sentence(r->error), "type",
+        json_t *o = json_pack("{s:{s:o, s:s, s:n, s:s}}", "error", "message", json_text(r->error), "type",
                               type_of(http_status_of(s)), "param", "code", status_name(s));
         struct str event = {0};
         str_puts(&event, "event: error\ndata: ");
