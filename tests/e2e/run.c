@@ -1,4 +1,4 @@
-#include "run.h"
+#include "test.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "run.h"
 
 static char folder[] = "/tmp/utter-e2e-XXXXXX";
 static struct result last;
@@ -75,6 +77,17 @@ const struct result *run(const char *format, ...) {
     last.out = slurp(".out", &last.out_len);
     last.err = slurp(".err", &err_len);
     return &last;
+}
+
+void assert_says(const struct result *r, int code, const char *what) {
+    if (r->code != code) fail_msg("exit code %d, wanted %d; it said: %s", r->code, code, r->err);
+    if (!strstr(r->err, what)) fail_msg("it said \"%s\", not \"%s\"", r->err, what);
+}
+
+void wait_until(const char *condition) {
+    const struct result *r =
+        run("for i in $(seq 600); do { %s; } >/dev/null 2>&1 && exit 0; sleep 0.1; done; exit 1", condition);
+    if (r->code != 0) fail_msg("it never came to: %s", condition);
 }
 
 long file_size(const char *name) {

@@ -20,6 +20,12 @@ const char *run_folder(void);
    code is 124. The result lives until the next call. */
 const struct result *run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Fails unless the command ended with `code` and said `what` on standard error. */
+void assert_says(const struct result *r, int code, const char *what);
+
+/* Waits, a minute at most, until the shell's condition holds; fails when it never does. */
+void wait_until(const char *condition);
+
 /* As the tests need them: whether a file is there, its size. */
 long file_size(const char *name);  // -1: not there
 

@@ -9,12 +9,6 @@
 
 enum { SERVERS = 3, STREAMS = 16 };
 
-static void wait_until(const char *condition) {
-    const struct result *r =
-        run("for i in $(seq 600); do { %s; } >/dev/null 2>&1 && exit 0; sleep 0.1; done; exit 1", condition);
-    if (r->code != 0) fail_msg("it never came to: %s", condition);
-}
-
 static void start_server(int i) {
     char condition[200];
     run("utter serve --no-tcp --unix $PWD/s%d.sock --allow-anyone --threads 1 --places 8 --log off --drain 20 >s%d.log "

@@ -25,11 +25,6 @@ static void write_book(const char *name, int n) {
     assert_int_equal(fclose(f), 0);
 }
 
-static void assert_says(const struct result *r, int code, const char *what) {
-    if (r->code != code) fail_msg("exit code %d, wanted %d; it said: %s", r->code, code, r->err);
-    if (!strstr(r->err, what)) fail_msg("it said \"%s\", not \"%s\"", r->err, what);
-}
-
 static void start_redis(const char *more) {
     const struct result *r =
         run("redis-server --port 0 --unixsocket $PWD/r.sock --dir $PWD --appendonly yes --appendfsync always "
@@ -60,13 +55,6 @@ static int empty(void **state) {
     (void)state;
     assert_int_equal(run(CLI " flushall")->code, 0);
     return 0;
-}
-
-// Waits until the shell's condition holds.
-static void wait_until(const char *condition) {
-    const struct result *r =
-        run("for i in $(seq 600); do { %s; } >/dev/null 2>&1 && exit 0; sleep 0.1; done; exit 1", condition);
-    if (r->code != 0) fail_msg("it never came to: %s", condition);
 }
 
 // A worker in the background; its process id goes to NAME.pid, what it says to NAME.log.

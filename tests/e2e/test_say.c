@@ -11,11 +11,6 @@
 
 #include "run.h"
 
-static void assert_says(const struct result *r, int code, const char *what) {
-    if (r->code != code) fail_msg("exit code %d, wanted %d; it said: %s", r->code, code, r->err);
-    if (!strstr(r->err, what)) fail_msg("it said \"%s\", not \"%s\"", r->err, what);
-}
-
 // Seconds of sound in a file, and its loudness.
 static double sound(const char *name, double *rms) {
     char path[512];
