@@ -42,7 +42,12 @@ status normalize_sentence(const char *language, const char *text, size_t len, st
     enum language l = language_of(language);
     if (compile_status[l] != UTTER_OK) return fail(compile_status[l], "the text rules for %s do not compile", language);
     const struct english english = {.day_first = strcmp(language, "en-us") != 0 && strcmp(language, "en") != 0};
-    return rewrite(rewriters[l], &english, text, len, out);
+    const void *const contexts[] = {[ENGLISH] = &english,
+                                    [GERMAN] = &words_german,
+                                    [FRENCH] = &words_french,
+                                    [SPANISH] = &words_spanish,
+                                    [ANY] = &words_any};
+    return rewrite(rewriters[l], contexts[l], text, len, out);
 }
 
 bool text_is_speakable(const char *text, size_t len) {

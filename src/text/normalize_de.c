@@ -98,7 +98,7 @@ static const struct abbreviation abbreviations[] = {
     {"Dez", "Dezember"},       {"Aug", "August"},          {"Sept", "September"},
 };
 
-static const struct words words = {
+const struct words words_german = {
     .point = "Punkt",
     .comma = "Komma",
     .digit_by_digit = true,
@@ -125,20 +125,6 @@ static const struct words words = {
 
 static const char *const months[] = {"Januar", "Februar", "März",      "April",   "Mai",      "Juni",
                                      "Juli",   "August",  "September", "Oktober", "November", "Dezember"};
-
-static bool address(const struct match *m, struct str *out) { return write_address(&words, m, out); }
-static bool phone(const struct match *m, struct str *out) { return write_digits(&words, m, 7, out); }
-static bool digits(const struct match *m, struct str *out) { return write_digits(&words, m, 1, out); }
-static bool joined(const struct match *m, struct str *out) { return write_joined(m, out); }
-static bool decimal(const struct match *m, struct str *out) { return write_decimal(&words, m, out); }
-static bool measure(const struct match *m, struct str *out) { return write_measure(&words, m, out); }
-static bool abbreviation(const struct match *m, struct str *out) { return write_abbreviation(&words, m, out); }
-static bool money_after(const struct match *m, struct str *out) {
-    return write_money(&words, m, m->group[1], m->group[4], out);
-}
-static bool money_before(const struct match *m, struct str *out) {
-    return write_money(&words, m, m->group[2], m->group[1], out);
-}
 
 // 1 to 99, in front of another word: "ein", "einund..."
 static void write_below_100(int n, struct str *out) {
@@ -326,9 +312,9 @@ static bool scale(const struct match *m, struct str *out) {
 
 const struct rule rules_german[] = {
     {"[®™]", NULL, ""},
-    {EMAIL, address, NULL},
-    {URL, address, NULL},
-    {HOST, address, NULL},
+    {EMAIL, write_address, NULL},
+    {URL, write_address, NULL},
+    {HOST, write_address, NULL},
 
     {NOT_AFTER_WORD "z\\." GAP "?B" DOT, NULL, "zum Beispiel"},
     {NOT_AFTER_WORD "Z\\." GAP "?B" DOT, NULL, "Zum Beispiel"},
@@ -346,7 +332,7 @@ const struct rule rules_german[] = {
 
     {"(?i)(?:\\btel(?:efon|\\.)?|\\bfax|\\bhandy|\\brufnummer|\\btelefonnummer)(?: ist| lautet)?:? "
      "\\K\\d{2,15}(?:[ /-]{1,3}\\d{1,12}){0,6}" NOT_BEFORE_WORD,
-     phone, NULL},
+     write_phone, NULL},
     {NOT_AFTER_NUMBER "(\\d{4})-(\\d{2})-(\\d{2})(?!\\d|-\\d)", date_year_first, NULL},
     {"(?<=\\d\\.)[–-](?=\\d{1,2}\\.)", NULL, " bis "},
     {NOT_AFTER_NUMBER DAY_MONTH " ?(\\d{4})(?!\\d|[.,]\\d)", date_day_first, NULL},
@@ -355,9 +341,9 @@ const struct rule rules_german[] = {
     {"(?<=\\bam |\\bvom |\\bbis |\\bzum |\\bden |\\bder |\\bseit |\\bab |\\bdem )" DAY_MONTH "(?!\\d)", date_day_first,
      NULL},
     {NOT_AFTER_NUMBER "(\\d{1,2})/(\\d{1,2})/(\\d{4})(?![\\d/])", date_day_first, NULL},
-    {PHONE, phone, NULL},
-    {HYPHENATED_DIGITS, digits, NULL},
-    {LONG_DIGITS, digits, NULL},
+    {PHONE, write_phone, NULL},
+    {HYPHENATED_DIGITS, write_digits, NULL},
+    {LONG_DIGITS, write_digits, NULL},
 
     {"(?<=\\d[:.]\\d\\d) ?[–-] ?(?=\\d{1,2}[:.]\\d\\d(?!\\d))", NULL, " bis "},
     {"(?<=[\\d€$%‰°])[–—](?=\\d)", NULL, " bis "},
@@ -377,11 +363,11 @@ const struct rule rules_german[] = {
 
     {NOT_AFTER_NUMBER "(" NUMBER ")" GAP "?(Mio|Mrd)\\.?(?=" GAP "?(?:" CURRENCY "))", scale, NULL},
     {NOT_AFTER_NUMBER "(\\d{1,9}),[-–—]{1,2}(?=" GAP "?(?:" CURRENCY "))", NULL, "$1"},
-    {"(" CURRENCY ")" GAP "?(" NUMBER ")( (?:Millionen|Milliarden|Million|Milliarde)\\b)?", money_before, NULL},
-    {NOT_AFTER_NUMBER "(" NUMBER ")()( (?:Millionen|Milliarden|Million|Milliarde))?" GAP "?(" CURRENCY ")", money_after,
-     NULL},
+    {"(" CURRENCY ")" GAP "?(" NUMBER ")( (?:Millionen|Milliarden|Million|Milliarde)\\b)?", write_money_before, NULL},
+    {NOT_AFTER_NUMBER "(" NUMBER ")()( (?:Millionen|Milliarden|Million|Milliarde))?" GAP "?(" CURRENCY ")",
+     write_money_after, NULL},
     {"%(?=ig)", NULL, "prozent"},
-    {NOT_AFTER_NUMBER "(" NUMBER ")" GAP "?(" UNITS "|" SCALES "|[%‰])(?![\\p{L}\\p{N}/²³’'])", measure, NULL},
+    {NOT_AFTER_NUMBER "(" NUMBER ")" GAP "?(" UNITS "|" SCALES "|[%‰])(?![\\p{L}\\p{N}/²³’'])", write_measure, NULL},
     {NOT_AFTER_NUMBER "1( (?:Million|Milliarde)\\b)", NULL, "eine$1"},
     {NOT_AFTER_NUMBER "(\\d{1,3}) ?x(?= \\p{L})", NULL, "$1 mal"},
 
@@ -400,7 +386,7 @@ const struct rule rules_german[] = {
     {NOT_AFTER_WORD "S\\.(?=" GAP "\\d)", NULL, "Seite"},
     {NOT_AFTER_WORD "Art\\.(?=" GAP "\\d)", NULL, "Artikel"},
     {NOT_AFTER_WORD "Abs\\.(?=" GAP "\\d)", NULL, "Absatz"},
-    {"(?<![\\p{L}\\p{N}.-])(\\p{L}{2,5})\\.", abbreviation, NULL},
+    {"(?<![\\p{L}\\p{N}.-])(\\p{L}{2,5})\\.", write_abbreviation, NULL},
 
     {"(?<=\\d)½", NULL, " einhalb"},
     {"(?<=\\d)¼", NULL, " einviertel"},
@@ -423,14 +409,15 @@ const struct rule rules_german[] = {
     {"(?<![\\p{L}\\p{N}.,:/-])1[1-9]\\d\\d(?![\\p{L}\\p{N}]|[.,:/-]\\d|" GAP "[\\p{Lu}\\d])", year, NULL},
     {"(?<![\\p{L}\\p{N}.,:/-])1[1-9]\\d\\d(?= bis 1[1-9]\\d\\d)", year, NULL},
 
-    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:\\.\\d{3}){1,5}(?![\\p{L}\\p{N}]|\\.\\d)", joined, NULL},
-    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:,\\d{3}){2,5}(?![\\p{L}\\p{N}]|,\\d)", joined, NULL},
-    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:,\\d{3}){1,5}(?=\\.\\d{1,2}(?!\\d))", joined, NULL},
-    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:[\\x{a0}\\x{2009}\\x{202f}'’]\\d{3}){1,5}(?![\\p{L}\\p{N}])", joined, NULL},
-    {NOT_AFTER_NUMBER "(\\d{1,18})([.,])(\\d{1,18})(?![\\d]|[.,]\\d)", decimal, NULL},
+    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:\\.\\d{3}){1,5}(?![\\p{L}\\p{N}]|\\.\\d)", write_joined, NULL},
+    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:,\\d{3}){2,5}(?![\\p{L}\\p{N}]|,\\d)", write_joined, NULL},
+    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:,\\d{3}){1,5}(?=\\.\\d{1,2}(?!\\d))", write_joined, NULL},
+    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:[\\x{a0}\\x{2009}\\x{202f}'’]\\d{3}){1,5}(?![\\p{L}\\p{N}])", write_joined,
+     NULL},
+    {NOT_AFTER_NUMBER "(\\d{1,18})([.,])(\\d{1,18})(?![\\d]|[.,]\\d)", write_decimal, NULL},
     {"(?<=\\d)\\.(?=\\d)", NULL, " Punkt "},
     {"(?<=\\d),(?=\\d)", NULL, ", "},
-    {"(?<![\\p{L}\\p{N}])0\\d{1,30}(?!\\p{N})", digits, NULL},
+    {"(?<![\\p{L}\\p{N}])0\\d{1,30}(?!\\p{N})", write_digits, NULL},
 
     {"^& ?", NULL, "und "},
     {" ?& ?", NULL, " und "},

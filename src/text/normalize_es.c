@@ -110,7 +110,7 @@ static const struct abbreviation abbreviations[] = {
     {"Sta", "santa"},
 };
 
-static const struct words words = {
+const struct words words_spanish = {
     .point = "punto",
     .comma = "coma",
     .plus = "más",
@@ -136,20 +136,6 @@ static const struct words words = {
 
 static const char *const months[] = {"enero", "febrero", "marzo",      "abril",   "mayo",      "junio",
                                      "julio", "agosto",  "septiembre", "octubre", "noviembre", "diciembre"};
-
-static bool address(const struct match *m, struct str *out) { return write_address(&words, m, out); }
-static bool phone(const struct match *m, struct str *out) { return write_digits(&words, m, 7, out); }
-static bool digits(const struct match *m, struct str *out) { return write_digits(&words, m, 1, out); }
-static bool joined(const struct match *m, struct str *out) { return write_joined(m, out); }
-static bool decimal(const struct match *m, struct str *out) { return write_decimal(&words, m, out); }
-static bool measure(const struct match *m, struct str *out) { return write_measure(&words, m, out); }
-static bool abbreviation(const struct match *m, struct str *out) { return write_abbreviation(&words, m, out); }
-static bool money_after(const struct match *m, struct str *out) {
-    return write_money(&words, m, m->group[1], m->group[4], out);
-}
-static bool money_before(const struct match *m, struct str *out) {
-    return write_money(&words, m, m->group[2], m->group[1], out);
-}
 
 enum ordinal_form { MASCULINE, FEMININE, SHORT };
 
@@ -291,9 +277,9 @@ static bool fraction(const struct match *m, struct str *out) {
 
 const struct rule rules_spanish[] = {
     {"[®™]", NULL, ""},
-    {EMAIL, address, NULL},
-    {URL, address, NULL},
-    {HOST, address, NULL},
+    {EMAIL, write_address, NULL},
+    {URL, write_address, NULL},
+    {HOST, write_address, NULL},
 
     {NOT_AFTER_WORD "p\\." GAP "?ej" DOT, NULL, "por ejemplo"},
     {NOT_AFTER_WORD "P\\." GAP "?ej" DOT, NULL, "Por ejemplo"},
@@ -315,14 +301,14 @@ const struct rule rules_spanish[] = {
 
     {"(?i)(?:\\btel(?:[ée]fono|\\.)?|\\bfax|\\bmóvil|\\bwhatsapp|\\bllam\\p{L}{1,6} al)(?: es(?: el)?)?:? "
      "\\K\\d{2,15}(?:[ ./-]{1,3}\\d{1,12}){0,6}" NOT_BEFORE_WORD,
-     phone, NULL},
+     write_phone, NULL},
     {NOT_AFTER_NUMBER "(\\d{4})-(\\d{2})-(\\d{2})(?!\\d|-\\d)", date_year_first, NULL},
     {NOT_AFTER_NUMBER "(\\d{1,2})([./-])(\\d{1,2})\\2(\\d{4}|\\d{2})(?!\\d|[./-]\\d)", date_marked, NULL},
-    {PHONE, phone, NULL},
-    {NOT_AFTER_NUMBER "[6-9]\\d \\d{3} \\d{2} \\d{2}(?![\\p{L}\\d]| \\d)", phone, NULL},
-    {NOT_AFTER_NUMBER "[6-9]\\d{2} \\d{2} \\d{2} \\d{2}(?![\\p{L}\\d]| \\d)", phone, NULL},
-    {HYPHENATED_DIGITS, digits, NULL},
-    {LONG_DIGITS, digits, NULL},
+    {PHONE, write_phone, NULL},
+    {NOT_AFTER_NUMBER "[6-9]\\d \\d{3} \\d{2} \\d{2}(?![\\p{L}\\d]| \\d)", write_phone, NULL},
+    {NOT_AFTER_NUMBER "[6-9]\\d{2} \\d{2} \\d{2} \\d{2}(?![\\p{L}\\d]| \\d)", write_phone, NULL},
+    {HYPHENATED_DIGITS, write_digits, NULL},
+    {LONG_DIGITS, write_digits, NULL},
 
     {"(?<=\\d:\\d\\d) ?[–-] ?(?=\\d{1,2}:\\d\\d)", NULL, " a "},
     {"(?<=[\\d€$%‰°])[–—](?=\\d)", NULL, " a "},
@@ -345,13 +331,13 @@ const struct rule rules_spanish[] = {
     {NOT_AFTER_NUMBER "(\\d{1,2})\\.?(o|a)(?= \\p{L}{4})" NOT_BEFORE_WORD, ordinal, NULL},
 
     {NOT_AFTER_NUMBER "(" NUMBER ")" GAP "?M(?=" GAP "?[€$£])", NULL, "$1 millones"},
-    {"(" CURRENCY ")" GAP "?(" NUMBER ")( (?:millones|millón)\\b)?", money_before, NULL},
-    {NOT_AFTER_NUMBER "(" NUMBER ")()(" GAP "(?:millones|millón))?" GAP "?(" CURRENCY ")", money_after, NULL},
-    {NOT_AFTER_NUMBER "(" NUMBER ")" GAP "?(" UNITS "|[%‰])(?![\\p{L}\\p{N}/²³’'])", measure, NULL},
+    {"(" CURRENCY ")" GAP "?(" NUMBER ")( (?:millones|millón)\\b)?", write_money_before, NULL},
+    {NOT_AFTER_NUMBER "(" NUMBER ")()(" GAP "(?:millones|millón))?" GAP "?(" CURRENCY ")", write_money_after, NULL},
+    {NOT_AFTER_NUMBER "(" NUMBER ")" GAP "?(" UNITS "|[%‰])(?![\\p{L}\\p{N}/²³’'])", write_measure, NULL},
     {NOT_AFTER_NUMBER "1(?= (?:millón|euro|dólar|año|mes|día|minuto|segundo|metro|kilo)\\b)", NULL, "un"},
     {NOT_AFTER_NUMBER "1(?= (?:hora|semana|libra|persona|vez)\\b)", NULL, "una"},
 
-    {"(?<![\\p{L}\\p{N}.-])(\\p{L}{2,5})\\.", abbreviation, NULL},
+    {"(?<![\\p{L}\\p{N}.-])(\\p{L}{2,5})\\.", write_abbreviation, NULL},
 
     {"(?<=\\d)½", NULL, " y medio"},
     {"(?<=\\d)¼", NULL, " y cuarto"},
@@ -365,14 +351,14 @@ const struct rule rules_spanish[] = {
     {"(?<=\\d{4})/(?=\\d)", NULL, " "},
     {"(?<=\\d)/(?=\\d)", NULL, " entre "},
 
-    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:\\.\\d{3}){1,5}(?![\\p{L}\\p{N}]|\\.\\d)", joined, NULL},
-    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:" GAP "\\d{3}){1,5}(?![\\p{L}\\p{N}])", joined, NULL},
-    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:,\\d{3}){2,5}(?![\\p{L}\\p{N}]|,\\d)", joined, NULL},
-    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:,\\d{3}){1,5}(?=\\.\\d{1,2}(?!\\d))", joined, NULL},
-    {NOT_AFTER_NUMBER "(\\d{1,18})([.,])(\\d{1,18})(?![\\d]|[.,]\\d)", decimal, NULL},
+    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:\\.\\d{3}){1,5}(?![\\p{L}\\p{N}]|\\.\\d)", write_joined, NULL},
+    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:" GAP "\\d{3}){1,5}(?![\\p{L}\\p{N}])", write_joined, NULL},
+    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:,\\d{3}){2,5}(?![\\p{L}\\p{N}]|,\\d)", write_joined, NULL},
+    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:,\\d{3}){1,5}(?=\\.\\d{1,2}(?!\\d))", write_joined, NULL},
+    {NOT_AFTER_NUMBER "(\\d{1,18})([.,])(\\d{1,18})(?![\\d]|[.,]\\d)", write_decimal, NULL},
     {"(?<=\\d)\\.(?=\\d)", NULL, " punto "},
     {"(?<=\\d),(?=\\d)", NULL, ", "},
-    {"(?<![\\p{L}\\p{N}])0\\d{1,30}(?!\\p{N})", digits, NULL},
+    {"(?<![\\p{L}\\p{N}])0\\d{1,30}(?!\\p{N})", write_digits, NULL},
 
     {"^& ?", NULL, "y "},
     {" ?& ?", NULL, " y "},

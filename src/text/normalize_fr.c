@@ -76,7 +76,7 @@ static const struct abbreviation abbreviations[] = {
     {"Dr", "Docteur"},    {"Pr", "Professeur"}, {"boul", "boulevard"},
 };
 
-static const struct words words = {
+const struct words words_french = {
     .point = "point",
     .comma = "virgule",
     .plus = "plus",
@@ -102,20 +102,6 @@ static const struct words words = {
 
 static const char *const months[] = {"janvier", "février", "mars",      "avril",   "mai",      "juin",
                                      "juillet", "août",    "septembre", "octobre", "novembre", "décembre"};
-
-static bool address(const struct match *m, struct str *out) { return write_address(&words, m, out); }
-static bool phone(const struct match *m, struct str *out) { return write_digits(&words, m, 7, out); }
-static bool digits(const struct match *m, struct str *out) { return write_digits(&words, m, 1, out); }
-static bool joined(const struct match *m, struct str *out) { return write_joined(m, out); }
-static bool decimal(const struct match *m, struct str *out) { return write_decimal(&words, m, out); }
-static bool measure(const struct match *m, struct str *out) { return write_measure(&words, m, out); }
-static bool abbreviation(const struct match *m, struct str *out) { return write_abbreviation(&words, m, out); }
-static bool money_after(const struct match *m, struct str *out) {
-    return write_money(&words, m, m->group[1], m->group[4], out);
-}
-static bool money_before(const struct match *m, struct str *out) {
-    return write_money(&words, m, m->group[2], m->group[1], out);
-}
 
 /* 5 €99. Groups: 1 euros, 2 cents. */
 static bool euros_cents(const struct match *m, struct str *out) {
@@ -259,9 +245,9 @@ static bool fraction(const struct match *m, struct str *out) {
 
 const struct rule rules_french[] = {
     {"[®™]", NULL, ""},
-    {EMAIL, address, NULL},
-    {URL, address, NULL},
-    {HOST, address, NULL},
+    {EMAIL, write_address, NULL},
+    {URL, write_address, NULL},
+    {HOST, write_address, NULL},
 
     {NOT_AFTER_WORD "p\\." GAP "?ex" DOT, NULL, "par exemple"},
     {NOT_AFTER_WORD "P\\." GAP "?ex" DOT, NULL, "Par exemple"},
@@ -292,12 +278,12 @@ const struct rule rules_french[] = {
 
     {"(?i)(?:\\bt[ée]l(?:[ée]phone|\\.)?|\\bfax|\\bportable)(?: est(?: le)?)?" GAP "?:? "
      "\\K\\d{2,15}(?:[ ./-]{1,3}\\d{1,12}){0,6}" NOT_BEFORE_WORD,
-     phone, NULL},
+     write_phone, NULL},
     {NOT_AFTER_NUMBER "(\\d{4})-(\\d{2})-(\\d{2})(?!\\d|-\\d)", date_year_first, NULL},
     {NOT_AFTER_NUMBER "(\\d{1,2})([./-])(\\d{1,2})\\2(\\d{4}|\\d{2})(?!\\d|[./-]\\d)", date_marked, NULL},
-    {PHONE, phone, NULL},
-    {HYPHENATED_DIGITS, digits, NULL},
-    {LONG_DIGITS, digits, NULL},
+    {PHONE, write_phone, NULL},
+    {HYPHENATED_DIGITS, write_digits, NULL},
+    {LONG_DIGITS, write_digits, NULL},
 
     {"(?<=\\d[:h]\\d\\d|\\dh) ?[–-] ?(?=\\d{1,2}[:h])", NULL, " à "},
     {"(?<=[\\d€$%‰°])[–—](?=\\d)", NULL, " à "},
@@ -326,11 +312,12 @@ const struct rule rules_french[] = {
     {NOT_AFTER_NUMBER "(" NUMBER ")" GAP "?€(\\d{2})(?!\\d)", euros_cents, NULL},
     {NOT_AFTER_NUMBER "(" NUMBER ")" GAP "?M(?=" GAP "?[€$£])", NULL, "$1 millions"},
     {NOT_AFTER_NUMBER "(" NUMBER ")" GAP "?Md(?=" GAP "?[€$£])", NULL, "$1 milliards"},
-    {"(" CURRENCY ")" GAP "?(" NUMBER ")( (?:millions?|milliards?)\\b)?", money_before, NULL},
-    {NOT_AFTER_NUMBER "(" NUMBER ")()(" GAP "(?:millions?|milliards?))?" GAP "?(" CURRENCY ")", money_after, NULL},
-    {NOT_AFTER_NUMBER "(" NUMBER ")" GAP "?(" UNITS "|[%‰])(?![\\p{L}\\p{N}/²³’'])", measure, NULL},
+    {"(" CURRENCY ")" GAP "?(" NUMBER ")( (?:millions?|milliards?)\\b)?", write_money_before, NULL},
+    {NOT_AFTER_NUMBER "(" NUMBER ")()(" GAP "(?:millions?|milliards?))?" GAP "?(" CURRENCY ")", write_money_after,
+     NULL},
+    {NOT_AFTER_NUMBER "(" NUMBER ")" GAP "?(" UNITS "|[%‰])(?![\\p{L}\\p{N}/²³’'])", write_measure, NULL},
 
-    {"(?<![\\p{L}\\p{N}.-])(\\p{L}{2,5})\\.", abbreviation, NULL},
+    {"(?<![\\p{L}\\p{N}.-])(\\p{L}{2,5})\\.", write_abbreviation, NULL},
 
     {"(?<=\\d)½", NULL, " et demi"},
     {"(?<=\\d)¼", NULL, " un quart"},
@@ -344,14 +331,14 @@ const struct rule rules_french[] = {
     {"(?<=\\d{4})/(?=\\d)", NULL, " "},
     {"(?<=\\d)/(?=\\d)", NULL, " sur "},
 
-    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:" GAP "\\d{3}){1,5}(?![\\p{L}\\p{N}])", joined, NULL},
-    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:\\.\\d{3}){1,5}(?![\\p{L}\\p{N}]|\\.\\d)", joined, NULL},
-    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:,\\d{3}){2,5}(?![\\p{L}\\p{N}]|,\\d)", joined, NULL},
-    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:,\\d{3}){1,5}(?=\\.\\d{1,2}(?!\\d))", joined, NULL},
-    {NOT_AFTER_NUMBER "(\\d{1,18})([.,])(\\d{1,18})(?![\\d]|[.,]\\d)", decimal, NULL},
+    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:" GAP "\\d{3}){1,5}(?![\\p{L}\\p{N}])", write_joined, NULL},
+    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:\\.\\d{3}){1,5}(?![\\p{L}\\p{N}]|\\.\\d)", write_joined, NULL},
+    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:,\\d{3}){2,5}(?![\\p{L}\\p{N}]|,\\d)", write_joined, NULL},
+    {NOT_AFTER_NUMBER "[1-9]\\d{0,2}(?:,\\d{3}){1,5}(?=\\.\\d{1,2}(?!\\d))", write_joined, NULL},
+    {NOT_AFTER_NUMBER "(\\d{1,18})([.,])(\\d{1,18})(?![\\d]|[.,]\\d)", write_decimal, NULL},
     {"(?<=\\d)\\.(?=\\d)", NULL, " point "},
     {"(?<=\\d),(?=\\d)", NULL, ", "},
-    {"(?<![\\p{L}\\p{N}])0\\d{1,30}(?!\\p{N})", digits, NULL},
+    {"(?<![\\p{L}\\p{N}])0\\d{1,30}(?!\\p{N})", write_digits, NULL},
 
     {"^& ?", NULL, "et "},
     {" ?& ?", NULL, " et "},

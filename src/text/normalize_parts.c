@@ -48,7 +48,8 @@ static const char *mark_word(const struct words *w, char c) {
     }
 }
 
-bool write_address(const struct words *w, const struct match *m, struct str *out) {
+bool write_address(const struct match *m, struct str *out) {
+    const struct words *w = m->context;
     const char *p = m->group[0].p, *end = p + m->group[0].n;
     for (const char *q = p; q + 2 < end && q < p + 6; q++)
         if (memcmp(q, "://", 3) == 0) p = q + 3;
@@ -71,7 +72,9 @@ bool write_address(const struct words *w, const struct match *m, struct str *out
     return true;
 }
 
-bool write_digits(const struct words *w, const struct match *m, size_t least, struct str *out) {
+// False with fewer than `least` digits.
+static bool write_groups(const struct match *m, size_t least, struct str *out) {
+    const struct words *w = m->context;
     struct span s = m->group[0];
     size_t n = 0;
     for (size_t i = 0; i < s.n; i++) n += is_digit(s.p[i]);
@@ -95,6 +98,9 @@ bool write_digits(const struct words *w, const struct match *m, size_t least, st
     return true;
 }
 
+bool write_phone(const struct match *m, struct str *out) { return write_groups(m, 7, out); }
+bool write_digits(const struct match *m, struct str *out) { return write_groups(m, 1, out); }
+
 bool write_joined(const struct match *m, struct str *out) {
     for (size_t i = 0; i < m->group[0].n; i++)
         if (is_digit(m->group[0].p[i])) str_putc(out, m->group[0].p[i]);
@@ -103,7 +109,8 @@ bool write_joined(const struct match *m, struct str *out) {
 
 enum { LONGEST_DECIMALS = 3 };  // that are read as a number
 
-bool write_decimal(const struct words *w, const struct match *m, struct str *out) {
+bool write_decimal(const struct match *m, struct str *out) {
+    const struct words *w = m->context;
     struct span decimals = m->group[3];
     str_span(out, m->group[1]);
     str_putc(out, ' ');
@@ -146,8 +153,8 @@ static void write_cents(const struct money *money, const char *between, bool alo
     }
 }
 
-bool write_money(const struct words *w, const struct match *m, struct span number, struct span symbol,
-                 struct str *out) {
+static bool write_money(const struct match *m, struct span number, struct span symbol, struct str *out) {
+    const struct words *w = m->context;
     const struct money *money = find_money(w, symbol);
     if (!money || !number.n) return false;
     struct span scale = m->group[3], whole = number, cents = {0};
@@ -181,7 +188,14 @@ bool write_money(const struct words *w, const struct match *m, struct span numbe
     return true;
 }
 
-bool write_measure(const struct words *w, const struct match *m, struct str *out) {
+bool write_money_after(const struct match *m, struct str *out) { return write_money(m, m->group[1], m->group[4], out); }
+
+bool write_money_before(const struct match *m, struct str *out) {
+    return write_money(m, m->group[2], m->group[1], out);
+}
+
+bool write_measure(const struct match *m, struct str *out) {
+    const struct words *w = m->context;
     for (size_t i = 0; i < w->n_measures; i++) {
         const struct measure *u = &w->measures[i];
         if (!span_is(m->group[2], u->symbol)) continue;
@@ -197,7 +211,8 @@ bool write_measure(const struct words *w, const struct match *m, struct str *out
     return false;
 }
 
-bool write_abbreviation(const struct words *w, const struct match *m, struct str *out) {
+bool write_abbreviation(const struct match *m, struct str *out) {
+    const struct words *w = m->context;
     for (size_t i = 0; i < w->n_abbreviations; i++) {
         if (!span_is(m->group[1], w->abbreviations[i].key)) continue;
         str_puts(out, w->abbreviations[i].word);

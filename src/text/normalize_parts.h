@@ -1,5 +1,5 @@
 /* What the rules of German, French and Spanish share: they differ in words more than in shape. Each function here
-   writes one match of a rule with the words of a language; the rule's file says which group is what. */
+   writes one match of a rule with the words of a language. */
 #ifndef UTTER_TEXT_NORMALIZE_PARTS_H
 #define UTTER_TEXT_NORMALIZE_PARTS_H
 
@@ -60,20 +60,24 @@ struct words {
     size_t n_abbreviations;
 };
 
+/* Functions of rules; their context is the language's struct words. */
+
 /* Whole match: an address of the web or of mail, mark by mark. The scheme is not said. */
-bool write_address(const struct words *w, const struct match *m, struct str *out);
-/* Whole match: digits one by one, groups parted by ", ". False with fewer than `least` digits. */
-bool write_digits(const struct words *w, const struct match *m, size_t least, struct str *out);
+rewrite_fn write_address;
+/* Whole match: digits one by one, groups parted by ", ". A phone number has at least seven. */
+rewrite_fn write_digits, write_phone;
 /* Whole match without what is no digit. */
-bool write_joined(const struct match *m, struct str *out);
+rewrite_fn write_joined;
 /* Groups: 1 whole part, 2 '.' or ',', 3 decimals. */
-bool write_decimal(const struct words *w, const struct match *m, struct str *out);
-/* Groups: `number` and `symbol` as given, 3 a word such as "Millionen", with its space, or nothing. */
-bool write_money(const struct words *w, const struct match *m, struct span number, struct span symbol, struct str *out);
+rewrite_fn write_decimal;
+/* Groups: 1 number, 3 a word such as "Millionen", with its space, or nothing, 4 symbol of a currency. */
+rewrite_fn write_money_after;
+/* Groups: 1 symbol of a currency, 2 number, 3 a word such as "Millionen", with its space, or nothing. */
+rewrite_fn write_money_before;
 /* Groups: 1 number, 2 symbol of a unit. */
-bool write_measure(const struct words *w, const struct match *m, struct str *out);
+rewrite_fn write_measure;
 /* Groups: 1 the abbreviation, its dot follows. */
-bool write_abbreviation(const struct words *w, const struct match *m, struct str *out);
+rewrite_fn write_abbreviation;
 
 /* Groups of a date: day, month and year. False when there is no such day or month. Where the month can be none and the
    day can, they have changed places. */

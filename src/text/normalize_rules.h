@@ -8,9 +8,11 @@ extern const struct rule rules_english[], rules_german[], rules_french[], rules_
 extern const struct rule rules_any[];  // for all other languages
 extern const size_t n_rules_english, n_rules_german, n_rules_french, n_rules_spanish, n_rules_any;
 
-/* What rules_english get as their context. */
+/* What the rules get as their context: rules_english this, the others the words of their language. */
 struct english {
     bool day_first;  // 3/4/2024 is the third of April
 };
+struct words;  // normalize_parts.h
+extern const struct words words_german, words_french, words_spanish, words_any;
 
 #endif
