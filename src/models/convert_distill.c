@@ -11,7 +11,8 @@ enum { STAGES = 4, BRANCHES = 5, CONVS = 7, LOCAL_WINDOW = 300, MAX_UNITS = 4 };
 struct geometry {
     int64_t n_embd, n_ffn, n_heads, n_layers, conv_channels;  // of HuBERT
     int64_t n_trans, local_window, normalize;
-    int64_t n_mid, n_semantic, n_acoustic, vq_dim, n_fsq;
+    int64_t n_acoustic;
+    struct encoder_ends ends;
 };
 
 static const char acoustic[] = "codec_encoder.encoder.blocks";
@@ -120,7 +121,8 @@ static status add_acoustic(struct plan *p, const struct geometry *g) {
 
 /* ---- semantic ---- */
 
-static status read_semantic(const struct encoder_source *s, struct geometry *g) {
+static status read_semantic(const struct encoder_source *s, void *geometry) {
+    struct geometry *g = geometry;
     char name[PLAN_NAME];
     const struct tensor *t;
     snprintf(name, sizeof name, "%sfeature_projection.projection.weight", s->semantic_prefix);
@@ -182,7 +184,8 @@ static status add_position(const struct encoder_source *s, const struct geometry
     return plan_add_from(p, from, "semantic", ".layer_norm.bias", g->n_embd, 0, 0);
 }
 
-static status add_semantic(const struct encoder_source *s, const struct geometry *g) {
+static status add_semantic(const struct encoder_source *s, void *geometry) {
+    const struct geometry *g = geometry;
     const int64_t c = g->n_embd, f = g->n_ffn;
     const struct {
         const char *leaf;
@@ -230,69 +233,30 @@ static status read_normalize(const struct plan *p, const struct checkpoint *sema
 
 /* ---- all of it ---- */
 
-static status in_semantic(const struct encoder_source *s, struct geometry *g, bool read) {
-    struct plan *p = s->plan;
-    const struct plan main = *p;
-    encoder_turn_to_semantic(s);
-    status result = read ? read_semantic(s, g) : add_semantic(s, g);
-    p->file = main.file;
-    p->path = main.path;
-    return result;
-}
-
-static status read_rest(const struct plan *p, struct geometry *g) {
+static status read_acoustic(const struct plan *p, struct geometry *g) {
     const struct tensor *t;
     TRY(plan_need(p, "fc_sq_prior.weight", 2, &t));
     g->n_acoustic = t->dims[0];
     g->n_trans = t->dims[1];
-    TRY(plan_need(p, "SemanticEncoder_module.initial_conv.weight", 3, &t));
-    g->n_mid = t->dims[0];
-    TRY(plan_need(p, "SemanticEncoder_module.final_conv.weight", 3, &t));
-    g->n_semantic = t->dims[0];
-    TRY(plan_need(p, "fc_prior.weight", 2, &t));
-    g->vq_dim = t->dims[0];
-    TRY(plan_need(p, "generator.quantizer.project_in.weight", 2, &t));
-    g->n_fsq = t->dims[0];
-    if (g->n_fsq <= ENCODER_MAX_FSQ) return UTTER_OK;
-    return fail(UTTER_UNSUPPORTED, "%s: tensor %s has %" PRId64 " rows; utter's codes have at most %d digits", p->path,
-                t->name, g->n_fsq, ENCODER_MAX_FSQ);
-}
-
-static status add_rest(struct plan *p, const struct geometry *g) {
-    const char *from = "SemanticEncoder_module.", *to = "semantic_encoder.";
-    TRY(plan_add_from(p, from, to, "initial_conv.weight", g->n_mid, g->n_embd, 3));
-    TRY(plan_add_from(p, from, to, "residual_blocks.1.weight", g->n_mid, g->n_mid, 3));
-    TRY(plan_add_from(p, from, to, "residual_blocks.1.bias", g->n_mid, 0, 0));
-    TRY(plan_add_from(p, from, to, "residual_blocks.3.weight", g->n_mid, g->n_mid, 3));
-    TRY(plan_add_from(p, from, to, "residual_blocks.3.bias", g->n_mid, 0, 0));
-    TRY(plan_add_from(p, from, to, "final_conv.weight", g->n_semantic, g->n_mid, 3));
-    TRY(plan_add_from(p, "fc_prior", "fc_prior", ".weight", g->vq_dim, g->n_semantic + g->n_acoustic, 0));
-    TRY(plan_add_from(p, "fc_prior", "fc_prior", ".bias", g->vq_dim, 0, 0));
-    TRY(plan_add_from(p, "generator.quantizer.project_in", "project_in", ".weight", g->n_fsq, g->vq_dim, 0));
-    return plan_add_from(p, "generator.quantizer.project_in", "project_in", ".bias", g->n_fsq, 0, 0);
+    return UTTER_OK;
 }
 
 static void put_geometry(struct gguf_writer *w, const struct geometry *g) {
-    int32_t levels[ENCODER_MAX_FSQ];
-    for (int64_t i = 0; i < g->n_fsq; i++) levels[i] = ENCODER_LEVELS;
-    gguf_put_string(w, "general.architecture", "neucodec-encoder");
-    gguf_put_string(w, "general.name", "NeuCodec");  // its codes are NeuCodec's
+    encoder_put_ends(w, &g->ends);
     gguf_put_string(w, "neucodec-encoder.variant", "distill");
-    gguf_put_u32(w, "neucodec-encoder.sample_rate", 16000);
-    gguf_put_u32(w, "neucodec-encoder.hop_length", ENCODER_HOP);
     gguf_put_u32(w, "neucodec-encoder.block_count", (uint32_t)g->n_layers);
     gguf_put_u32(w, "neucodec-encoder.head_count", (uint32_t)g->n_heads);
     gguf_put_u32(w, "neucodec-encoder.local_window", (uint32_t)g->local_window);
     gguf_put_bool(w, "neucodec-encoder.normalize", g->normalize != 0);
-    gguf_put_i32_array(w, "neucodec-encoder.fsq_levels", levels, (size_t)g->n_fsq);
 }
 
 status convert_distill_plan(struct plan *p, const struct checkpoint *semantic, struct gguf_writer *w) {
     struct geometry g = {.local_window = LOCAL_WINDOW};
     struct encoder_source source = {.plan = p, .semantic = semantic};
     TRY(encoder_find_semantic(&source, "semantic_model.", "ntu-spml/distilhubert"));
-    TRY(in_semantic(&source, &g, true));
-    TRY(read_rest(p, &g));
+    TRY(encoder_in_semantic(&source, read_semantic, &g));
+    TRY(read_acoustic(p, &g));
+    TRY(encoder_read_ends(p, &g.ends));
     TRY(read_normalize(p, semantic, &g));
     const struct encoder_field fields[] = {
         {"head_count", &g.n_heads}, {"local_window", &g.local_window}, {"normalize", &g.normalize}};
@@ -300,6 +264,6 @@ status convert_distill_plan(struct plan *p, const struct checkpoint *semantic, s
     TRY(encoder_check_heads(p, g.n_embd, g.n_heads));
     put_geometry(w, &g);
     TRY(add_acoustic(p, &g));
-    TRY(in_semantic(&source, &g, false));
-    return add_rest(p, &g);
+    TRY(encoder_in_semantic(&source, add_semantic, &g));
+    return encoder_add_ends(p, &g.ends, g.n_embd, g.n_acoustic);
 }

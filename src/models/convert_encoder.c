@@ -11,7 +11,7 @@ enum { LAYERS = 16 };  // NeuCodec's own, where the file says nothing
 struct geometry {
     int64_t n_first, n_stages, strides[MAX_STAGES], n_acoustic;
     int64_t n_embd, n_ffn, n_heads, n_layers, n_distances;
-    int64_t n_mid, n_semantic, vq_dim, n_fsq;
+    struct encoder_ends ends;
 };
 
 /* ---- acoustic ---- */
@@ -76,7 +76,9 @@ static status add_acoustic(struct plan *p, const struct geometry *g) {
 
 /* ---- semantic ---- */
 
-static status read_semantic(const struct encoder_source *s, const struct plan *p, struct geometry *g) {
+static status read_semantic(const struct encoder_source *s, void *geometry) {
+    const struct plan *p = s->plan;
+    struct geometry *g = geometry;
     char name[PLAN_NAME];
     const struct tensor *t;
     snprintf(name, sizeof name, "%sfeature_projection.projection.weight", s->semantic_prefix);
@@ -143,7 +145,9 @@ static status add_layer(const struct encoder_source *s, struct plan *p, int64_t 
     return UTTER_OK;
 }
 
-static status add_semantic(const struct encoder_source *s, struct plan *p, const struct geometry *g) {
+static status add_semantic(const struct encoder_source *s, void *geometry) {
+    struct plan *p = s->plan;
+    const struct geometry *g = geometry;
     char from[PLAN_NAME];
     const char *to = "semantic.feature_projection";
     snprintf(from, sizeof from, "%sfeature_projection", s->semantic_prefix);
@@ -155,62 +159,16 @@ static status add_semantic(const struct encoder_source *s, struct plan *p, const
     return UTTER_OK;
 }
 
-/* ---- ends ---- */
-
-static status read_ends(const struct plan *p, struct geometry *g) {
-    const struct tensor *t;
-    TRY(plan_need(p, "SemanticEncoder_module.initial_conv.weight", 3, &t));
-    g->n_mid = t->dims[0];
-    TRY(plan_need(p, "SemanticEncoder_module.final_conv.weight", 3, &t));
-    g->n_semantic = t->dims[0];
-    TRY(plan_need(p, "fc_prior.weight", 2, &t));
-    g->vq_dim = t->dims[0];
-    TRY(plan_need(p, "generator.quantizer.project_in.weight", 2, &t));
-    g->n_fsq = t->dims[0];
-    if (g->n_fsq <= ENCODER_MAX_FSQ) return UTTER_OK;
-    return fail(UTTER_UNSUPPORTED, "%s: tensor %s has %" PRId64 " rows; utter's codes have at most %d digits", p->path,
-                t->name, g->n_fsq, ENCODER_MAX_FSQ);
-}
-
-static status add_ends(struct plan *p, const struct geometry *g) {
-    const char *from = "SemanticEncoder_module.", *to = "semantic_encoder.";
-    TRY(plan_add_from(p, from, to, "initial_conv.weight", g->n_mid, g->n_embd, 3));
-    TRY(plan_add_from(p, from, to, "residual_blocks.1.weight", g->n_mid, g->n_mid, 3));
-    TRY(plan_add_from(p, from, to, "residual_blocks.1.bias", g->n_mid, 0, 0));
-    TRY(plan_add_from(p, from, to, "residual_blocks.3.weight", g->n_mid, g->n_mid, 3));
-    TRY(plan_add_from(p, from, to, "residual_blocks.3.bias", g->n_mid, 0, 0));
-    TRY(plan_add_from(p, from, to, "final_conv.weight", g->n_semantic, g->n_mid, 3));
-    TRY(plan_add_from(p, "fc_prior", "fc_prior", ".weight", g->vq_dim, g->n_semantic + g->n_acoustic, 0));
-    TRY(plan_add_from(p, "fc_prior", "fc_prior", ".bias", g->vq_dim, 0, 0));
-    TRY(plan_add_from(p, "generator.quantizer.project_in", "project_in", ".weight", g->n_fsq, g->vq_dim, 0));
-    return plan_add_from(p, "generator.quantizer.project_in", "project_in", ".bias", g->n_fsq, 0, 0);
-}
-
 /* ---- metadata ---- */
 
 static void put_geometry(struct gguf_writer *w, const struct geometry *g) {
-    int32_t levels[ENCODER_MAX_FSQ], strides[MAX_STAGES];
-    for (int64_t i = 0; i < g->n_fsq; i++) levels[i] = ENCODER_LEVELS;
+    int32_t strides[MAX_STAGES];
     for (int64_t i = 0; i < g->n_stages; i++) strides[i] = (int32_t)g->strides[i];
-    gguf_put_string(w, "general.architecture", "neucodec-encoder");
-    gguf_put_string(w, "general.name", "NeuCodec");
-    gguf_put_u32(w, "neucodec-encoder.sample_rate", 16000);
-    gguf_put_u32(w, "neucodec-encoder.hop_length", ENCODER_HOP);
+    encoder_put_ends(w, &g->ends);
     gguf_put_u32(w, "neucodec-encoder.block_count", (uint32_t)g->n_layers);
     gguf_put_u32(w, "neucodec-encoder.head_count", (uint32_t)g->n_heads);
     gguf_put_u32(w, "neucodec-encoder.left_context", LEFT_CONTEXT);
     gguf_put_i32_array(w, "neucodec-encoder.strides", strides, (size_t)g->n_stages);
-    gguf_put_i32_array(w, "neucodec-encoder.fsq_levels", levels, (size_t)g->n_fsq);
-}
-
-static status in_semantic(const struct encoder_source *s, struct geometry *g, bool read) {
-    struct plan *p = s->plan;
-    const struct plan main = *p;
-    encoder_turn_to_semantic(s);
-    status result = read ? read_semantic(s, p, g) : add_semantic(s, p, g);
-    p->file = main.file;
-    p->path = main.path;
-    return result;
 }
 
 status convert_encoder_plan(struct plan *p, const struct checkpoint *semantic, struct gguf_writer *w) {
@@ -221,14 +179,14 @@ status convert_encoder_plan(struct plan *p, const struct checkpoint *semantic, s
         return fail(UTTER_FORMAT, "%s holds no encoder of a NeuCodec (CodecEnc.conv_blocks.0.bias)", p->path);
     TRY(encoder_find_semantic(&source, "semantic_model.", "facebook/w2v-bert-2.0"));
     TRY(read_acoustic(p, &g));
-    TRY(in_semantic(&source, &g, true));
-    TRY(read_ends(p, &g));
+    TRY(encoder_in_semantic(&source, read_semantic, &g));
+    TRY(encoder_read_ends(p, &g.ends));
     g.n_heads = g.n_embd / ENCODER_HEAD_DIM;
     const struct encoder_field fields[] = {{"layer_count", &g.n_layers}, {"head_count", &g.n_heads}};
     TRY(encoder_read_said(p, fields, 2));
     TRY(encoder_check_heads(p, g.n_embd, g.n_heads));
     put_geometry(w, &g);
     TRY(add_acoustic(p, &g));
-    TRY(in_semantic(&source, &g, false));
-    return add_ends(p, &g);
+    TRY(encoder_in_semantic(&source, add_semantic, &g));
+    return encoder_add_ends(p, &g.ends, g.n_embd, g.n_acoustic);
 }

@@ -104,8 +104,56 @@ status encoder_find_semantic(struct encoder_source *s, const char *prefix, const
                 p->path, prefix, leaf, repository);
 }
 
-void encoder_turn_to_semantic(const struct encoder_source *s) {
-    if (!s->semantic) return;
-    s->plan->file = s->semantic;
-    s->plan->path = checkpoint_path(s->semantic);
+status encoder_in_semantic(const struct encoder_source *s, encoder_part_fn *fn, void *geometry) {
+    struct plan *p = s->plan;
+    const struct plan main = *p;
+    if (s->semantic) {
+        p->file = s->semantic;
+        p->path = checkpoint_path(s->semantic);
+    }
+    status result = fn(s, geometry);
+    p->file = main.file;
+    p->path = main.path;
+    return result;
+}
+
+/* ---- ends ---- */
+
+status encoder_read_ends(const struct plan *p, struct encoder_ends *e) {
+    const struct tensor *t;
+    TRY(plan_need(p, "SemanticEncoder_module.initial_conv.weight", 3, &t));
+    e->n_mid = t->dims[0];
+    TRY(plan_need(p, "SemanticEncoder_module.final_conv.weight", 3, &t));
+    e->n_semantic = t->dims[0];
+    TRY(plan_need(p, "fc_prior.weight", 2, &t));
+    e->vq_dim = t->dims[0];
+    TRY(plan_need(p, "generator.quantizer.project_in.weight", 2, &t));
+    e->n_fsq = t->dims[0];
+    if (e->n_fsq <= ENCODER_MAX_FSQ) return UTTER_OK;
+    return fail(UTTER_UNSUPPORTED, "%s: tensor %s has %" PRId64 " rows; utter's codes have at most %d digits", p->path,
+                t->name, e->n_fsq, ENCODER_MAX_FSQ);
+}
+
+status encoder_add_ends(struct plan *p, const struct encoder_ends *e, int64_t n_embd, int64_t n_acoustic) {
+    const char *from = "SemanticEncoder_module.", *to = "semantic_encoder.";
+    TRY(plan_add_from(p, from, to, "initial_conv.weight", e->n_mid, n_embd, 3));
+    TRY(plan_add_from(p, from, to, "residual_blocks.1.weight", e->n_mid, e->n_mid, 3));
+    TRY(plan_add_from(p, from, to, "residual_blocks.1.bias", e->n_mid, 0, 0));
+    TRY(plan_add_from(p, from, to, "residual_blocks.3.weight", e->n_mid, e->n_mid, 3));
+    TRY(plan_add_from(p, from, to, "residual_blocks.3.bias", e->n_mid, 0, 0));
+    TRY(plan_add_from(p, from, to, "final_conv.weight", e->n_semantic, e->n_mid, 3));
+    TRY(plan_add_from(p, "fc_prior", "fc_prior", ".weight", e->vq_dim, e->n_semantic + n_acoustic, 0));
+    TRY(plan_add_from(p, "fc_prior", "fc_prior", ".bias", e->vq_dim, 0, 0));
+    TRY(plan_add_from(p, "generator.quantizer.project_in", "project_in", ".weight", e->n_fsq, e->vq_dim, 0));
+    return plan_add_from(p, "generator.quantizer.project_in", "project_in", ".bias", e->n_fsq, 0, 0);
+}
+
+void encoder_put_ends(struct gguf_writer *w, const struct encoder_ends *e) {
+    int32_t levels[ENCODER_MAX_FSQ];
+    for (int64_t i = 0; i < e->n_fsq; i++) levels[i] = ENCODER_LEVELS;
+    gguf_put_string(w, "general.architecture", "neucodec-encoder");
+    gguf_put_string(w, "general.name", "NeuCodec");  // DistillNeuCodec's codes are NeuCodec's, too
+    gguf_put_u32(w, "neucodec-encoder.sample_rate", 16000);
+    gguf_put_u32(w, "neucodec-encoder.hop_length", ENCODER_HOP);
+    gguf_put_i32_array(w, "neucodec-encoder.fsq_levels", levels, (size_t)e->n_fsq);
 }

@@ -17,8 +17,19 @@ struct encoder_source {
 
 /* Sees where the semantic model is; UTTER_FORMAT when it is nowhere, with the repository that has it. */
 status encoder_find_semantic(struct encoder_source *s, const char *prefix, const char *repository);
-/* The plan's tensors come from the semantic model's file, until the caller sets file and path back. */
-void encoder_turn_to_semantic(const struct encoder_source *s);
+/* Runs fn while the plan's tensors come from the semantic model's file. */
+typedef status encoder_part_fn(const struct encoder_source *s, void *geometry);
+status encoder_in_semantic(const struct encoder_source *s, encoder_part_fn *fn, void *geometry);
+
+/* What stands between the two models and the codes. */
+struct encoder_ends {
+    int64_t n_mid, n_semantic, vq_dim, n_fsq;
+};
+status encoder_read_ends(const struct plan *p, struct encoder_ends *e);
+/* n_embd, n_acoustic: channels that the semantic and the acoustic model give. */
+status encoder_add_ends(struct plan *p, const struct encoder_ends *e, int64_t n_embd, int64_t n_acoustic);
+/* What every encoder's metadata say. */
+void encoder_put_ends(struct gguf_writer *w, const struct encoder_ends *e);
 
 /* Numbers under __metadata__ "utter.encoder" of a safetensors file; others there are refused. At least two. */
 struct encoder_field {
