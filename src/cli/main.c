@@ -10,7 +10,7 @@
 static const struct command commands[] = {
     {"say", "speak a text: play it, or write it to a file", command_say},
     {"read", "read a book aloud: an audiobook with chapters", command_read},
-    {"voices", "list the voices", command_voices},
+    {"voices", "hear, add and remove voices", command_voices},
     {"models", "list, fetch, describe and convert models", command_models},
     {"serve", "serve speech over HTTP, as OpenAI's endpoint is asked", command_serve},
     {"submit", "read a book aloud with the help of workers", command_submit},
