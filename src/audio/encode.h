@@ -18,7 +18,7 @@ enum audio_format {
     AUDIO_WAV,     // 16 bits
     AUDIO_FLAC,    // 16 bits
     AUDIO_MP3,     // 96 kbit/s
-    AUDIO_OPUS,    // in Ogg
+    AUDIO_OPUS,    // 64 kbit/s, in Ogg
     AUDIO_AAC,     // 64 kbit/s, in ADTS
     AUDIO_PCM,     // 16 bits, little endian, nothing else
     AUDIO_VORBIS,  // in Ogg

@@ -6,6 +6,7 @@
 
 #include <dlfcn.h>
 #include <libavcodec/avcodec.h>
+#include <libavutil/opt.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@ static struct {
     __typeof__(&av_frame_alloc) frame_alloc;
     __typeof__(&av_frame_free) frame_free;
     __typeof__(&av_log_set_level) log_set_level;
+    __typeof__(&av_opt_set) opt_set;
 } av;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -41,12 +43,19 @@ static void load(void) {
         const char *name;
         void *at;
     } symbols[] = {
-        {"avcodec_find_encoder", &av.find_encoder}, {"avcodec_alloc_context3", &av.alloc_context},
-        {"avcodec_free_context", &av.free_context}, {"avcodec_open2", &av.open},
-        {"avcodec_send_frame", &av.send_frame},     {"avcodec_receive_packet", &av.receive_packet},
-        {"av_packet_alloc", &av.packet_alloc},      {"av_packet_free", &av.packet_free},
-        {"av_packet_unref", &av.packet_unref},      {"av_frame_alloc", &av.frame_alloc},
-        {"av_frame_free", &av.frame_free},          {"av_log_set_level", &av.log_set_level},
+        {"avcodec_find_encoder", &av.find_encoder},
+        {"avcodec_alloc_context3", &av.alloc_context},
+        {"avcodec_free_context", &av.free_context},
+        {"avcodec_open2", &av.open},
+        {"avcodec_send_frame", &av.send_frame},
+        {"avcodec_receive_packet", &av.receive_packet},
+        {"av_packet_alloc", &av.packet_alloc},
+        {"av_packet_free", &av.packet_free},
+        {"av_packet_unref", &av.packet_unref},
+        {"av_frame_alloc", &av.frame_alloc},
+        {"av_frame_free", &av.frame_free},
+        {"av_log_set_level", &av.log_set_level},
+        {"av_opt_set", &av.opt_set},
     };
     for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
         void *symbol = dlsym(av.library, symbols[i].name);
@@ -103,6 +112,10 @@ status encode_aac_open(struct audio_encoder *e) {
     state->context->time_base = (AVRational){1, e->rate_hz};
     state->context->ch_layout = (AVChannelLayout)AV_CHANNEL_LAYOUT_MONO;
     state->context->thread_count = 1;
+    // a third of the time of its default, and at this rate nearer to the original
+    av.opt_set(state->context->priv_data, "aac_coder", "fast", 0);
+    av.opt_set(state->context->priv_data, "aac_tns", "0", 0);
+    av.opt_set(state->context->priv_data, "aac_pns", "0", 0);
     if (av.open(state->context, av.codec, NULL) < 0 || state->context->frame_size != FRAME) return unusable(e);
     return UTTER_OK;
 }

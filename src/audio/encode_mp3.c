@@ -9,7 +9,7 @@
 
 enum {
     KBITS = 96,
-    FAST = 5,                            // LAME's quality: 0 is slowest and best, 9 fastest
+    FAST = 7,                            // LAME's quality, 0 slowest: at this rate no worse than 5
     ROOM = ENCODE_BLOCK * 5 / 4 + 7200,  // what LAME says it may need for a block
     SIDE_MPEG1 = 17,                     // bytes between the header of a mono frame and its "Info"
     SIDE_MPEG2 = 9,

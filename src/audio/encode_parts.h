@@ -44,6 +44,11 @@ status encode_sndfile_push(struct audio_encoder *e, const float *samples, size_t
 status encode_sndfile_end(struct audio_encoder *e);
 void encode_sndfile_close(struct audio_encoder *e);
 
+status encode_opus_open(struct audio_encoder *e);
+status encode_opus_push(struct audio_encoder *e, const float *samples, size_t n);
+status encode_opus_end(struct audio_encoder *e);
+void encode_opus_close(struct audio_encoder *e);
+
 status encode_mp3_open(struct audio_encoder *e);
 status encode_mp3_push(struct audio_encoder *e, const float *samples, size_t n);
 status encode_mp3_end(struct audio_encoder *e);

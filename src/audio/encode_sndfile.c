@@ -1,4 +1,4 @@
-/* FLAC, Opus and Vorbis, by libsndfile. It writes in order until the end; then it goes back to complete FLAC's header,
+/* FLAC and Vorbis, by libsndfile. It writes in order until the end; then it goes back to complete FLAC's header,
    which is done here in a copy of the first bytes. */
 #include <sndfile.h>
 #include <stdlib.h>
@@ -26,9 +26,7 @@ struct sndfile_state {
 status encode_sndfile_open(struct audio_encoder *e) {
     static SF_VIRTUAL_IO callbacks = {io_length, io_seek, io_read, io_write, io_tell};
     SF_INFO info = {.samplerate = e->rate_hz, .channels = 1};
-    info.format = e->format == AUDIO_FLAC   ? SF_FORMAT_FLAC | SF_FORMAT_PCM_16
-                  : e->format == AUDIO_OPUS ? SF_FORMAT_OGG | SF_FORMAT_OPUS
-                                            : SF_FORMAT_OGG | SF_FORMAT_VORBIS;
+    info.format = e->format == AUDIO_FLAC ? SF_FORMAT_FLAC | SF_FORMAT_PCM_16 : SF_FORMAT_OGG | SF_FORMAT_VORBIS;
     struct sndfile_state *state = e->state = calloc(1, sizeof *state);
     if (!state) return fail_memory(sizeof *state, "an encoder");
     if (e->format == AUDIO_FLAC && !(e->head = malloc(HEAD))) return fail_memory(HEAD, "a FLAC header");
