@@ -449,6 +449,11 @@ void stream_wait(utter_stream *s, int64_t until) {
     pthread_mutex_unlock(lock_of(s));
 }
 
+void stream_rest(utter_stream *s) {
+    withdraw_writing(s);
+    for (int i = 0; i < 2; i++) leave_slot(s, &s->pieces[i]);
+}
+
 void stream_drop(utter_stream *s) {
     for (int i = 0; i < 2; i++) take_back(s, &s->pieces[i]);
 }

@@ -92,6 +92,9 @@ struct utter_stream {
 status stream_work(utter_stream *s);
 /* Waits until stream_work has something to take in, the stream is cancelled, or until `until`. */
 void stream_wait(utter_stream *s, int64_t until);
+/* For a stream that is not read for a while: gives its place back. What has been written stays; with the next read the
+   prompt is read again, codes and all, and the sound is what it would have been. */
+void stream_rest(utter_stream *s);
 /* Gives back all that the stream holds of devices. */
 void stream_drop(utter_stream *s);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "engine/stream.h"
 #include "utter.h"
 
 static utter *engine;
@@ -28,6 +29,7 @@ struct speech {
     const char *text;
     const char *voice;
     bool streaming;
+    bool rests;    // after each block
     size_t block;  // samples asked for at a time
     utter_status result;
     float *pcm;
@@ -48,6 +50,7 @@ static void *speak(void *argument) {
         if (s->n + s->block > cap) s->pcm = realloc(s->pcm, (cap = (s->n + s->block) * 2) * sizeof *s->pcm);
         s->result = utter_read(stream, s->pcm + s->n, s->block, &got);
         s->n += got;
+        if (s->rests) stream_rest(stream);
     }
     if (stream) utter_stream_report(stream, &s->report);
     utter_stream_close(stream);
@@ -135,6 +138,38 @@ static void test_more_streams_than_places_give_what_each_gives_alone(void **stat
     for (int i = 0; i < 3; i++) free(alone[i].pcm);
     utter_close(engine);
     engine = roomy;
+}
+
+// Wherever a stream gives its place back, it goes on there: in the prompt, in its codes, between two pieces.
+static void test_a_stream_that_rests_says_the_same(void **state) {
+    (void)state;
+    static const char text[] = "Good morning. It is late.\n\nShe put the red cup on the kitchen table.";
+    for (int streaming = 0; streaming < 2; streaming++) {
+        struct speech on = {.text = text, .streaming = streaming == 1, .block = 5000}, rests = on;
+        rests.rests = true;
+        speak(&on);
+        speak(&rests);
+        assert_ok(rests.result);
+        assert_int_equal(rests.n, on.n);
+        assert_memory_equal(rests.pcm, on.pcm, on.n * sizeof *on.pcm);
+        assert_int_equal(rests.report.n_codes, on.report.n_codes);
+        free(on.pcm);
+        free(rests.pcm);
+    }
+    utter_request request = utter_request_default();
+    request.text = text;
+    request.streaming = true;
+    utter_stream *s;
+    float sample;
+    size_t n;
+    assert_ok(utter_speak(engine, &request, &s));
+    assert_ok(utter_read(s, &sample, 1, &n));
+    stream_rest(s);
+    utter_state now;
+    assert_ok(utter_state_get(engine, &now));
+    assert_int_equal(now.n_active + now.n_waiting, 0);
+    stream_rest(s);  // there is nothing left to give
+    utter_stream_close(s);
 }
 
 static void test_cancel_and_close_early(void **state) {
@@ -396,6 +431,7 @@ int main(void) {
         cmocka_unit_test(test_block_size_does_not_matter),
         cmocka_unit_test(test_two_threads_at_once_give_what_each_gives_alone),
         cmocka_unit_test(test_more_streams_than_places_give_what_each_gives_alone),
+        cmocka_unit_test(test_a_stream_that_rests_says_the_same),
         cmocka_unit_test(test_cancel_and_close_early),
         cmocka_unit_test(test_voices),
         cmocka_unit_test(test_voices_are_reloaded_under_running_streams),
