@@ -57,10 +57,10 @@ static bool read_at(const struct spool *s, void *to, size_t n, off_t at) {
     return true;
 }
 
-// What is written only in part is cut off again.
-static status write_end(struct spool *s, const void *data, size_t n) {
+// Behind the last record, or over what lies there in part; what is written only in part is cut off again.
+static status write_at(struct spool *s, const void *data, size_t n, off_t at) {
     for (size_t done = 0; done < n;) {
-        ssize_t put = pwrite(s->fd, (const char *)data + done, n - done, s->end + (off_t)done);
+        ssize_t put = pwrite(s->fd, (const char *)data + done, n - done, at + (off_t)done);
         if (put < 0 && errno == EINTR) continue;
         if (put <= 0) {
             if (put == 0) errno = ENOSPC;
@@ -74,7 +74,6 @@ static status write_end(struct spool *s, const void *data, size_t n) {
         }
         done += (size_t)put;
     }
-    s->end += (off_t)n;
     return UTTER_OK;
 }
 
@@ -96,7 +95,8 @@ static status write_head(struct spool *s, const char *plan) {
     status result = str_status(&head);
     if (result == UTTER_OK && ftruncate(s->fd, 0) != 0) result = io_failed(s, "empty");
     s->end = 0;
-    if (result == UTTER_OK) result = write_end(s, head.data, head.len);
+    if (result == UTTER_OK) result = write_at(s, head.data, head.len, 0);
+    if (result == UTTER_OK) s->end = (off_t)head.len;
     str_free(&head);
     return result;
 }
@@ -225,15 +225,11 @@ status spool_add(struct spool *s, int unit, const void *packed, size_t n_bytes, 
     put_u32(head + 8, n_bytes ? SOUND : FAILURE);
     put_u32(head + 12, (uint32_t)n);
     put_u32(crc, (uint32_t)crc32(crc_of(head, sizeof head), bytes, (uInt)n));
-    struct str record = {0};
-    str_append(&record, (const char *)head, sizeof head);
-    str_append(&record, bytes, n);
-    str_append(&record, (const char *)crc, sizeof crc);
     off_t at = s->end + RECORD_HEAD;
-    status result = str_status(&record);
-    if (result == UTTER_OK) result = write_end(s, record.data, record.len);
-    str_free(&record);
-    TRY(result);
+    TRY(write_at(s, head, sizeof head, s->end));
+    TRY(write_at(s, bytes, n, at));
+    TRY(write_at(s, crc, sizeof crc, at + (off_t)n));
+    s->end = at + (off_t)n + (off_t)sizeof crc;
     note(s, (uint32_t)unit, (struct record){at, (uint32_t)n, n_bytes == 0});
     if (clock_ns() - s->synced_ns < SYNC_NS) return UTTER_OK;
     s->synced_ns = clock_ns();

@@ -37,4 +37,9 @@ status sound_pack(const float *samples, int64_t n, int rate_hz, struct str *out)
 /* *samples: new memory. Sound at another rate than rate_hz or longer than an hour is refused. */
 status sound_unpack(const void *packed, size_t n_bytes, int rate_hz, float **samples, int64_t *n);
 
+/* For sound that comes from elsewhere: whether it is as it was packed, by its CRC, and of that rate and no longer than
+   an hour, by its header. *n: its samples. Far cheaper than unpacking. */
+uint32_t sound_crc(const void *packed, size_t n_bytes);
+status sound_check(const void *packed, size_t n_bytes, uint32_t crc, int rate_hz, int64_t *n);
+
 #endif

@@ -115,6 +115,7 @@ static status connect_once(struct redis *r) {
     disconnect(r);
     r->reader = redisReaderCreate();
     if (!r->reader) return fail_memory(sizeof *r->reader, "a connection to Redis");
+    r->reader->maxbuf = 0;  // it keeps its memory: sentences of sound come one after another
     r->connection.stop = r->options.stop;
     TRY(connection_open(&r->connection, &r->url, r->label, clock_ns() + (int64_t)(ANSWER_S * 1e9)));
     if (*r->url.password && *r->url.user)

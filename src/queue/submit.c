@@ -10,7 +10,7 @@
 #include "base/hash.h"
 #include "queue/jobs.h"
 
-enum { BLOCK_MS = 500, AT_ONCE = 32, MAX_WORKERS = 1000, ENTRY_ID = 48 };
+enum { BLOCK_MS = 500, AT_ONCE = 32, MAX_WORKERS = 1000, ENTRY_ID = 48, MAX_BROKEN = 3 };
 #define PATIENCE_S 600.0
 #define QUIET_NS ((int64_t)10000000000)   // without a result for so long, the queue is looked at
 #define REMIND_NS ((int64_t)60000000000)  // that there is no worker
@@ -24,9 +24,12 @@ struct submission {
     void *user;
     struct redis *redis;
     char book[IDENTITY_LENGTH + 1];
-    char (*queued)[ENTRY_ID];  // [n_units] where a unit lies in the queue; "" when it does not
-    int n_queued, next;        // next unit to look at
-    char last_id[ENTRY_ID];    // of the results read
+    struct waiting {
+        char id[ENTRY_ID];   // where it lies in the queue; "" when it does not
+        int n_broken;        // results that were no sound
+    } * units;               // [n_units]
+    int n_queued, next;      // next unit to look at
+    char last_id[ENTRY_ID];  // of the results read
     int64_t last_result_ns, looked_ns, reminded_ns, told_ns;
     char *workers[MAX_WORKERS];
     struct submit_report report;
@@ -88,7 +91,7 @@ static status put_in(struct submission *s) {
     while (result == UTTER_OK && s->n_queued < QUEUE_WINDOW) {
         int units[AT_ONCE], n = 0;
         for (; s->next < n_units && n < AT_ONCE && s->n_queued + n < QUEUE_WINDOW; s->next++) {
-            if (spool_has(s->spool, s->next) || *s->queued[s->next]) continue;
+            if (spool_has(s->spool, s->next) || *s->units[s->next].id) continue;
             str_clear(&json);
             result = write_unit(s, s->next, &json);
             if (result == UTTER_OK)
@@ -102,7 +105,7 @@ static status put_in(struct submission *s) {
         result = redis_commit(s->redis, &reply);
         for (int i = 0; result == UTTER_OK && i < n; i++) {
             const char *id = reply_text(reply_at(reply, (size_t)i));
-            snprintf(s->queued[units[i]], ENTRY_ID, "%s", id ? id : "?");
+            snprintf(s->units[units[i]].id, ENTRY_ID, "%s", id ? id : "?");
             s->n_queued++;
         }
         if (result == UTTER_OK) freeReplyObject(reply);
@@ -112,8 +115,8 @@ static status put_in(struct submission *s) {
 }
 
 static void unqueue(struct submission *s, int unit) {
-    if (!*s->queued[unit]) return;
-    *s->queued[unit] = 0;
+    if (!*s->units[unit].id) return;
+    *s->units[unit].id = 0;
     s->n_queued--;
 }
 
@@ -125,13 +128,10 @@ static void note_worker(struct submission *s, const char *name) {
     if (s->report.n_workers < MAX_WORKERS && (s->workers[s->report.n_workers] = strdup(name))) s->report.n_workers++;
 }
 
-// Sound that cannot be read is as good as none: the sentence is spoken again.
-static bool is_sound(const struct submission *s, const redisReply *sound, int64_t *n) {
-    float *samples;
-    if (!reply_text(sound) || sound_unpack(sound->str, sound->len, s->reading->rate_hz, &samples, n) != UTTER_OK)
-        return false;
-    free(samples);
-    return *n > 0;
+static bool is_sound(const struct submission *s, const redisReply *sound, const char *crc, int64_t *n) {
+    return reply_text(sound) && crc &&
+           sound_check(sound->str, sound->len, (uint32_t)strtoul(crc, NULL, 10), s->reading->rate_hz, n) == UTTER_OK &&
+           *n > 0;
 }
 
 static status take_result(struct submission *s, const redisReply *fields) {
@@ -141,11 +141,15 @@ static status take_result(struct submission *s, const redisReply *fields) {
     long unit = number ? strtol(number, NULL, 10) : -1;
     int64_t n = 0;
     if (unit < 0 || unit >= s->reading->units.n) return UTTER_OK;  // no result of ours
-    bool heard = is_sound(s, sound, &n);
+    bool heard = is_sound(s, sound, reply_text(reply_field(fields, "crc")), &n);
     unqueue(s, (int)unit);
     if (!heard && !failure) {
-        if (unit < s->next) s->next = (int)unit;
-        return UTTER_OK;
+        // as good as none: it is spoken again, but not for ever
+        if (++s->units[unit].n_broken < MAX_BROKEN) {
+            if (unit < s->next) s->next = (int)unit;
+            return UTTER_OK;
+        }
+        failure = "the sound that workers sent of it is broken";
     }
     if (spool_has(s->spool, (int)unit) && !(heard && *spool_failure(s->spool, (int)unit))) return UTTER_OK;
     TRY(spool_add(s->spool, (int)unit, heard ? sound->str : NULL, heard ? sound->len : 0, heard ? "" : failure));
@@ -191,8 +195,8 @@ static status find_queued(struct submission *s) {
         const char *id = reply_text(reply_at(reply_at(reply, i), 0));
         struct queued j;
         if (!id || !reply_text(text) || queued_read(text->str, text->len, &j) != UTTER_OK) continue;
-        if (strcmp(j.book, s->book) == 0 && j.unit < s->reading->units.n && !*s->queued[j.unit]) {
-            snprintf(s->queued[j.unit], ENTRY_ID, "%s", id);
+        if (strcmp(j.book, s->book) == 0 && j.unit < s->reading->units.n && !*s->units[j.unit].id) {
+            snprintf(s->units[j.unit].id, ENTRY_ID, "%s", id);
             s->n_queued++;
         }
         queued_free(&j);
@@ -204,10 +208,10 @@ static status find_queued(struct submission *s) {
 // Jobs that are gone without a result, as after a crash of Redis, are put in again.
 static status look_after(struct submission *s) {
     for (int i = 0; i < s->reading->units.n; i++) {
-        if (!*s->queued[i]) continue;
+        if (!*s->units[i].id) continue;
         redisReply *reply;
-        TRY(redis_call(s->redis, &reply, "XRANGE " QUEUE_PREFIX "jobs:%s %s %s", s->reading->identity, s->queued[i],
-                       s->queued[i]));
+        TRY(redis_call(s->redis, &reply, "XRANGE " QUEUE_PREFIX "jobs:%s %s %s", s->reading->identity, s->units[i].id,
+                       s->units[i].id));
         bool gone = !reply_at(reply, 0);
         freeReplyObject(reply);
         if (!gone) continue;
@@ -306,19 +310,19 @@ status submit_run(const struct reading *reading, struct spool *spool, const stru
     if (!s) return fail_memory(sizeof *s, "a submission");
     *s = (struct submission){
         .reading = reading, .spool = spool, .options = options, .progress = progress, .user = user, .last_id = "0"};
-    s->queued = calloc((size_t)reading->units.n + 1, sizeof *s->queued);
+    s->units = calloc((size_t)reading->units.n + 1, sizeof *s->units);
     name_book(s);
     const struct redis_options redis = {
         .url = options->url, .log = options->log, .stop = options->stop, .patience_s = PATIENCE_S};
     status result =
-        s->queued ? redis_open(&redis, &s->redis) : fail_memory((size_t)reading->units.n * ENTRY_ID, "a queue");
+        s->units ? redis_open(&redis, &s->redis) : fail_memory((size_t)reading->units.n * sizeof *s->units, "a queue");
     double began_s = processor_s();
     if (result == UTTER_OK) result = follow(s);
     *out = s->report;
     out->processor_s = processor_s() - began_s;
     for (int i = 0; i < s->report.n_workers; i++) free(s->workers[i]);
     redis_close(s->redis);
-    free(s->queued);
+    free(s->units);
     free(s);
     return result;
 }

@@ -40,7 +40,7 @@ struct worker {
     struct worker_report report;
     int n_busy;             // hands with a job
     int64_t busy_since_ns;  // while there are some
-    int64_t last_work_ns;
+    int64_t last_work_ns, looked_ns;
     int n_running;   // threads
     int n_failures;  // of this machine, in a row
     bool ending;
@@ -53,7 +53,6 @@ struct hand_thread {
     struct worker *w;
     struct hand *hand;
     struct redis *redis;
-    int64_t looked_ns;
     int first;  // voice to look at first, so that each gets its turn
     pthread_t thread;
 };
@@ -121,8 +120,8 @@ static status give_up(struct hand_thread *t, const char *book, int unit, const c
 
 static status put_down(struct hand_thread *t, const struct queued *j, const struct str *sound, int64_t n) {
     double audio_s = (double)n / t->w->rate_hz;
-    TRY(redis_add(t->redis, "XADD " QUEUE_PREFIX "done:%s * unit %d sound %b worker %s", j->book, j->unit, sound->data,
-                  sound->len, t->w->name));
+    TRY(redis_add(t->redis, "XADD " QUEUE_PREFIX "done:%s * unit %d sound %b crc %u worker %s", j->book, j->unit,
+                  sound->data, sound->len, (unsigned)sound_crc(sound->data, sound->len), t->w->name));
     TRY(redis_add(t->redis, "EXPIRE " QUEUE_PREFIX "done:%s 604800", j->book));
     TRY(add_end(t));
     TRY(commit(t));
@@ -298,15 +297,23 @@ static status take_new(struct hand_thread *t) {
     return s;
 }
 
+// One thread at a time is enough.
+static bool may_look(struct worker *w) {
+    pthread_mutex_lock(&w->lock);
+    const bool due = clock_ns() - w->looked_ns > LOOK_NS;
+    if (due) w->looked_ns = clock_ns();
+    pthread_mutex_unlock(&w->lock);
+    return due;
+}
+
 static status work(struct hand_thread *t) {
     while (!is_ending(t->w)) {
-        if (clock_ns() - t->looked_ns > LOOK_NS) {
+        if (may_look(t->w)) {
             TRY(look_for_books(t));
             for (int i = 0; i < t->w->n_served && !is_ending(t->w); i++) {
                 bool took = t->w->served[i].wanted;
                 while (took && !is_ending(t->w)) TRY(take_over(t, &t->w->served[i], &took));
             }
-            t->looked_ns = clock_ns();
         }
         TRY(take_new(t));
     }

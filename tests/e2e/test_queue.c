@@ -47,7 +47,7 @@ static int setup(void **state) {
 }
 
 static int cleanup(void **state) {
-    run("pkill -KILL -f \"$PWD/r.sock\" ; " CLI " shutdown nosave");
+    run("for f in *.pid; do kill -KILL $(cat $f); done 2>/dev/null; " CLI " shutdown nosave");
     return run_cleanup(state);
 }
 
@@ -149,6 +149,26 @@ static void test_poison(void **state) {
     stop_worker("p");
 }
 
+// Sound that arrives broken is spoken again, but not for ever.
+static void test_broken_sound(void **state) {
+    (void)state;
+    write_book("s.txt", 2);
+    run("utter submit s.txt -o s.wav --json " URL " >s.json 2>s.log & echo $! >s.pid");
+    for (int i = 0; i < 3; i++) {
+        char put[100];
+        snprintf(put, sizeof put, "test $(" CLI " xlen $(" CLI " keys \"utter:1:jobs:*\")) = %d", 3 + i);
+        wait_until(put);
+        run("key=$(" CLI " keys \"utter:1:jobs:*\")\nbook=$(" CLI
+            " xrange $key - + COUNT 1 | grep -o '\"book\":\"[0-9a-f]*' | tail -c 17)\n" CLI
+            " xadd utter:1:done:$book \"*\" unit 0 sound fLaC-and-no-more crc 7 worker w");
+    }
+    wait_until("grep -aq \"workers sent of it is broken\" s.wav.reading");
+    start_worker("s", "");
+    wait_until("grep -q work_s s.json");
+    assert_int_equal(run("grep -q \"\\\"status\\\": \\\"ok\\\"\" s.json && test -s s.wav")->code, 0);
+    stop_worker("s");
+}
+
 static void test_jobs_of_others(void **state) {
     (void)state;
     start_worker("o", "");
@@ -246,6 +266,7 @@ int main(void) {
         cmocka_unit_test_setup(test_two_workers, empty),
         cmocka_unit_test_setup(test_disasters, empty),
         cmocka_unit_test_setup(test_poison, empty),
+        cmocka_unit_test_setup(test_broken_sound, empty),
         cmocka_unit_test_setup(test_jobs_of_others, empty),
         cmocka_unit_test_setup(test_no_worker_is_told, empty),
         cmocka_unit_test_setup(test_what_cannot_work, empty),

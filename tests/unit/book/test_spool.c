@@ -74,6 +74,29 @@ static void test_goes_on(void **state) {
     spool_close(s);
 }
 
+// Sound from elsewhere: known by its header and its CRC.
+static void test_sound_check(void **state) {
+    (void)state;
+    float samples[LENGTH];
+    tone(samples, 2);
+    struct str packed = {0};
+    assert_ok(sound_pack(samples, LENGTH, RATE, &packed));
+    const uint32_t crc = sound_crc(packed.data, packed.len);
+    int64_t n = 0;
+    assert_ok(sound_check(packed.data, packed.len, crc, RATE, &n));
+    assert_int_equal(n, LENGTH);
+    assert_int_equal(sound_check(packed.data, packed.len, crc, 44100, &n), UTTER_FORMAT);
+    assert_int_equal(sound_check(packed.data, packed.len - 1, crc, RATE, &n), UTTER_FORMAT);
+    assert_int_equal(sound_check(packed.data, 20, sound_crc(packed.data, 20), RATE, &n), UTTER_FORMAT);
+    assert_int_equal(sound_check("RIFF", 4, sound_crc("RIFF", 4), RATE, &n), UTTER_FORMAT);
+    packed.data[packed.len / 2] ^= 1;
+    assert_int_equal(sound_check(packed.data, packed.len, crc, RATE, &n), UTTER_FORMAT);
+    packed.data[packed.len / 2] ^= 1;
+    packed.data[21] = (char)0x0f;  // a number of samples of many hours
+    assert_int_equal(sound_check(packed.data, packed.len, sound_crc(packed.data, packed.len), RATE, &n), UTTER_FORMAT);
+    str_free(&packed);
+}
+
 static void test_another_plan(void **state) {
     (void)state;
     const char *path = sample_path("plan.reading");
@@ -194,8 +217,10 @@ static void test_sound_of_strangers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goes_on), cmocka_unit_test(test_another_plan), cmocka_unit_test(test_torn),
-        cmocka_unit_test(test_flipped), cmocka_unit_test(test_full_disk),    cmocka_unit_test(test_sound_of_strangers),
+        cmocka_unit_test(test_goes_on),     cmocka_unit_test(test_another_plan),
+        cmocka_unit_test(test_torn),        cmocka_unit_test(test_flipped),
+        cmocka_unit_test(test_full_disk),   cmocka_unit_test(test_sound_of_strangers),
+        cmocka_unit_test(test_sound_check),
     };
     return cmocka_run_group_tests(tests, sample_setup, sample_cleanup);
 }
