@@ -23,7 +23,7 @@ _utter() {
         --lang) words="en-us en-gb de fr-fr es" ;;
         --voice) words=$(utter voices list 2>/dev/null | cut -d' ' -f1) ;;
         --unix | --keys | --tls-cert | --tls-key | --config | --output-folder) files=1 ;;
-        --host | --wyoming-address | --port | -p | --new-key | --cors | --places | --queue | --characters | --deadline | --rate | --at-once | --connections | --drain) return ;;
+        --host | --wyoming-address | --port | -p | --new-key | --proxies | --cors | --places | --queue | --characters | --deadline | --rate | --at-once | --connections | --drain) return ;;
         --model | -m | --codec | --voice-file | --text | --encoder | --semantic | --file | -f | --output | -o | --tokens | --trace) files=1 ;;
         --transcript | --name | --title | --author | --loudness | --streams | --redis | --idle | --note | --seed | --temperature | --top-k | --top-p | --min-p | --retries | --first-frames | --speed | --threads | --emotion | --count | -n | --reference | --server | --concurrency | --requests | --key | --timeout) return ;;
         *)
@@ -65,7 +65,7 @@ _utter() {
                         *) words="--json --help" files=1 ;;
                     esac
                     ;;
-                serve) words="--voices --host --port --unix --no-tcp --keys --new-key --allow-anyone --tls-cert --tls-key --cors --config
+                serve) words="--voices --host --port --unix --no-tcp --keys --new-key --allow-anyone --tls-cert --tls-key --proxies --cors --config
                     --output-folder --play --wyoming --wyoming-address --encoder --places --queue --characters --deadline --rate --at-once --connections
                     --drain --first-frames --log --model --codec $device --help" ;;
                 doctor) words="--model --codec --quick $device --json --help" ;;

@@ -110,6 +110,7 @@ __utter_option "serve" -l new-key -x -d "make a key"
 __utter_option "serve" -l allow-anyone -d "without keys"
 __utter_option "serve" -l tls-cert -r -F -d certificate
 __utter_option "serve" -l tls-key -r -F -d "its key"
+__utter_option "serve" -l proxies -x -d "whose X-Forwarded-For is believed"
 __utter_option "serve" -l cors -x -d "origin of pages that may ask"
 __utter_option "serve" -l config -r -F -d "names and limits"
 __utter_option "serve" -l output-folder -r -F -d "where POST / writes"

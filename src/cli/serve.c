@@ -39,7 +39,6 @@ struct serve {
     atomic_bool loaded;
     status load;  // of the loader, when loaded
     char *load_message;
-    double grace_s;  // that is left of --drain
 };
 
 // ---- a key ----
@@ -64,9 +63,9 @@ static void *load(void *user) {
     struct serve *serve = user;
     int64_t since = clock_ns();
     serve->load = server_load(serve->server);
-    if (serve->load != UTTER_OK)
-        serve->load_message = strdup(fail_message());
-    else {
+    if (serve->load != UTTER_OK) serve->load_message = strdup(fail_message());
+    atomic_store(&serve->loaded, true);
+    if (serve->load == UTTER_OK) {
         struct str sentence = {0};
         str_printf(&sentence, "ready after %.1f s: %s", (double)(clock_ns() - since) * 1e-9,
                    utter_describe(server_engine(serve->server)));
@@ -74,7 +73,6 @@ static void *load(void *user) {
         str_free(&sentence);
         listen_notify("READY=1");
     }
-    atomic_store(&serve->loaded, true);
     return NULL;
 }
 
@@ -97,7 +95,6 @@ static status drain(struct serve *serve, sigset_t *signals) {
         int got = sigtimedwait(signals, NULL, &look);
         if (got == SIGTERM || got == SIGINT) return UTTER_OK;
     }
-    serve->grace_s = (double)(until - clock_ns()) * 1e-9;
     pthread_sigmask(SIG_UNBLOCK, signals, NULL);  // from here on a second signal ends the process
     return UTTER_OK;
 }
@@ -140,7 +137,7 @@ static status run(struct serve *serve) {
 
 static void serve_close(struct serve *serve) {
     if (serve->has_loader) pthread_join(serve->loader, NULL);
-    server_stop(serve->server, serve->grace_s > 0 ? serve->grace_s : 0);
+    server_stop(serve->server);
     free(serve->load_message);
 }
 
@@ -169,6 +166,8 @@ int command_serve(int argc, char **argv) {
         {"allow-anyone", 0, OPTION_FLAG, &o->allow_anyone, NULL, "serve other machines without keys", 0, 0},
         {"tls-cert", 0, OPTION_TEXT, &o->tls_cert, "FILE", "serve HTTPS with this certificate (PEM)", 0, 0},
         {"tls-key", 0, OPTION_TEXT, &o->tls_key, "FILE", "and its key", 0, 0},
+        {"proxies", 0, OPTION_TEXT, &o->proxies, "ADDRESSES",
+         "of proxies whose X-Forwarded-For is believed: with commas,\nas ADDRESS/BITS, or unix", 0, 0},
         {"cors", 0, OPTION_TEXT, &o->cors, "ORIGIN", "let pages of this origin ask, * of any; default: none", 0, 0},
         {"config", 0, OPTION_TEXT, &o->config, "FILE", "names of models and voices, and limits (JSON)", 0, 0},
         {"output-folder", 0, OPTION_TEXT, &o->output_folder, "DIR", "POST / writes files here; default: it writes none",

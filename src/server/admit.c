@@ -1,6 +1,4 @@
 /* Who may ask: keys, pages of other origins, rates. */
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,21 +27,28 @@ static const char *header(const struct request *r, const char *name) {
     return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
 }
 
-// An IPv6 caller has 64 bits to choose addresses from; he is one caller with all of them.
+static enum MHD_Result join_forwarded(void *user, enum MHD_ValueKind kind, const char *name, const char *value) {
+    (void)kind;
+    struct str *out = user;
+    if (strcasecmp(name, "X-Forwarded-For") == 0) str_printf(out, "%s%s", out->len > 0 ? "," : "", value ? value : "");
+    return MHD_YES;
+}
+
 static void name_address(struct request *r) {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    const struct sockaddr *a = info ? info->client_addr : NULL;
-    strcpy(r->caller, "unix");
-    if (a && a->sa_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)a)->sin_addr, r->caller, sizeof r->caller);
-    if (!a || a->sa_family != AF_INET6) return;
-    struct in6_addr address = ((const struct sockaddr_in6 *)a)->sin6_addr;
-    if (IN6_IS_ADDR_V4MAPPED(&address)) {
-        inet_ntop(AF_INET, address.s6_addr + 12, r->caller, sizeof r->caller);
-        return;
+    const struct proxies *proxies = &r->server->proxies;
+    struct in6_addr who;
+    bool named = proxies_address(info ? info->client_addr : NULL, &who);
+    if (proxies->n > 0 || proxies->local) {
+        struct str forwarded = {0};
+        MHD_get_connection_values(r->connection, MHD_HEADER_KIND, join_forwarded, &forwarded);
+        proxies_resolve(proxies, str_text(&forwarded), &who, &named);
+        str_free(&forwarded);
     }
-    memset(address.s6_addr + 8, 0, 8);
-    inet_ntop(AF_INET6, &address, r->caller, sizeof r->caller);
+    if (named)
+        proxies_name(&who, r->caller);
+    else
+        strcpy(r->caller, "unix");
 }
 
 // ---- keys ----

@@ -1,6 +1,8 @@
 /* Between libmicrohttpd and the routes: a request from its first header to its last byte. */
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "server/parts.h"
@@ -11,6 +13,7 @@ enum {
     MOST_JSON = 16 << 10,         // beside the text
     MOST_FORM = 32 << 20,
     MOST_IGNORED = 32 << 20,  // read to its end, so that the answer is not lost with the connection
+    UNSENT_BYTES = 16 << 10,  // that the system may hold back: what is made for who does not read waits here
     STILL_S = 60,             // a connection on which nothing moves
     HEAD_S = 15,
     BODY_S = 60,
@@ -207,6 +210,7 @@ static void on_connection(void *user, struct MHD_Connection *connection, void **
     struct server *s = user;
     if (how == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        if (info) setsockopt(info->connect_fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &(int){UNSENT_BYTES}, sizeof(int));
         *socket_context = info ? watch_open(s->watch, info->connect_fd, seconds_from_now(HEAD_S)) : NULL;
     } else if (*socket_context)
         watch_close(*socket_context);

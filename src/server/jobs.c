@@ -5,39 +5,41 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "engine/stream.h"
 #include "server/fifo.h"
+#include "server/lanes.h"
 #include "server/speech.h"
 
-enum { MAX_CALLER = 64, LEAST_BUFFER = 64 << 10 };
+enum { LEAST_BUFFER = 64 << 10 };
 #define PATIENCE_NS ((int64_t)3 * 1000000000)  // with a reader that stands still while others wait
+#define BEHIND_NS ((int64_t)250 * 1000000)     // in which a reader takes something, if he can
+#define BEHIND_S 1.5                           // of sound that he has not taken; with less he is not behind
+#define CAUGHT_UP_S 0.5
 
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_PARKED, JOB_READY, JOB_OVER };
 
 struct job {
+    struct lane_entry waits;  // the first member
     struct jobs *jobs;
     struct order order;
     struct job_reader reader;
-    struct job *next;  // in its lane, or of the parked, or of the ready
+    struct job *next;  // of the running, the parked or the ready
     int n_owners;
     enum job_state state;
     bool cancelled;
     bool waited;  // wait was called, wake was not yet
+    bool keeps;   // put aside, its stream keeps its place on the device
     struct fifo out;
+    size_t n_out;          // bytes that were put there
+    double sound_s;        // of them
     struct speech speech;  // of the thread that has the job, without the lock
     utter_stream *stream;  // to cancel; NULL: there is none yet, or no more
-    int64_t asked, read;   // clock_ns: when it was asked for; when its reader last took something
+    int64_t asked, read;   // clock_ns: when it was asked for; when its reader last took something, or found nothing
     struct outcome outcome;
     status failed;
     char *message;
     float *kept;
     size_t n_kept;
-};
-
-struct lane {
-    char caller[MAX_CALLER];
-    struct job *first, **last;
-    int n;
-    struct lane *next;
 };
 
 struct jobs {
@@ -47,74 +49,18 @@ struct jobs {
     int n_threads;
     pthread_mutex_t lock;  // over all below, and over the jobs but their orders and what runs
     pthread_cond_t changed;
-    struct lane *lanes;  // [ring] the next to be served first
-    struct lane *last_lane;
+    struct lanes queue;
     struct job *running, *parked, *ready;  // oldest first
-    int n_queued, n_open, n_running, n_parked, n_jobs;
+    int n_open, n_running, n_parked, n_jobs;
+    int n_kept;  // places that jobs put aside keep
     size_t n_buffered;
     double job_s;  // how long a thread is with a job, lately
     bool stopping;
 };
 
-// ---- lanes ----
+// ---- lists ----
 
-static struct lane *lane_of(struct jobs *p, const char *caller) {
-    for (struct lane *l = p->lanes; l; l = l->next)
-        if (strncmp(l->caller, caller, MAX_CALLER - 1) == 0) return l;
-    struct lane *l = calloc(1, sizeof *l);
-    if (!l) return NULL;
-    strncpy(l->caller, caller, MAX_CALLER - 1);
-    l->last = &l->first;
-    if (p->last_lane)
-        p->last_lane->next = l;
-    else
-        p->lanes = l;
-    p->last_lane = l;
-    return l;
-}
-
-static void drop_lane(struct jobs *p, struct lane *l) {
-    struct lane **at = &p->lanes, *before = NULL;
-    while (*at != l) {
-        before = *at;
-        at = &before->next;
-    }
-    *at = l->next;
-    if (p->last_lane == l) p->last_lane = before;
-    free(l);
-}
-
-static void lane_put(struct jobs *p, struct lane *l, struct job *j) {
-    j->next = NULL;
-    *l->last = j;
-    l->last = &j->next;
-    l->n++;
-    p->n_queued++;
-}
-
-static void lane_remove(struct jobs *p, struct lane *l, struct job *j) {
-    struct job **at = &l->first;
-    while (*at != j) at = &(*at)->next;
-    *at = j->next;
-    if (l->last == &j->next) l->last = at;
-    l->n--;
-    p->n_queued--;
-    if (l->n == 0) drop_lane(p, l);
-}
-
-// The first of the lane whose turn it is; the lane goes behind the others.
-static struct job *take_queued(struct jobs *p) {
-    struct lane *l = p->lanes;
-    struct job *j = l->first;
-    if (l->n > 1 && l->next) {
-        p->lanes = l->next;
-        l->next = NULL;
-        p->last_lane->next = l;
-        p->last_lane = l;
-    }
-    lane_remove(p, l, j);
-    return j;
-}
+static struct job *queued(struct lane_entry *e) { return (struct job *)e; }
 
 static void list_put(struct job **list, struct job *j) {
     while (*list) list = &(*list)->next;
@@ -125,6 +71,11 @@ static void list_put(struct job **list, struct job *j) {
 static void list_remove(struct job **list, struct job *j) {
     while (*list != j) list = &(*list)->next;
     *list = j->next;
+}
+
+static void take_aside(struct jobs *p, struct job *j) {
+    list_remove(&p->parked, j);
+    p->n_parked--;
 }
 
 // ---- a job, under the lock ----
@@ -149,11 +100,11 @@ static void let_go(struct job *j) {
     if (--j->n_owners == 0) free_job(j);
 }
 
-// It failed with fail_message(), before or while it was spoken.
-static void set_failed(struct job *j, status s) {
+// It failed, before or while it was spoken.
+static void set_failed(struct job *j, status s, const char *why) {
     if (j->failed != UTTER_OK) return;
     j->failed = s;
-    j->message = strdup(fail_message());
+    j->message = strdup(why);
 }
 
 static void end_job(struct job *j) {
@@ -163,34 +114,27 @@ static void end_job(struct job *j) {
 }
 
 // One that no thread has now. Those with a stream are left to a thread, which closes it.
-static void end_idle(struct jobs *p, struct job *j, status s) {
-    set_failed(j, s);
+static void end_idle(struct jobs *p, struct job *j, status s, const char *why) {
+    set_failed(j, s, why);
     if (j->state == JOB_PARKED) {
-        list_remove(&p->parked, j);
-        p->n_parked--;
+        take_aside(p, j);
         list_put(&p->ready, j);
         j->state = JOB_READY;
         pthread_cond_signal(&p->changed);
     } else if (j->state == JOB_QUEUED) {
-        struct lane *l = p->lanes;
-        for (; l; l = l->next) {
-            struct job *i = l->first;
-            while (i && i != j) i = i->next;
-            if (i) break;
-        }
-        lane_remove(p, l, j);
+        lanes_remove(&p->queue, &j->waits);
         j->outcome.queue_s = (double)(clock_ns() - j->asked) * 1e-9;
         if (p->options.done) p->options.done(p->options.user, &j->outcome, s);
         end_job(j);
     }
 }
 
-// With fail_message() as the reason. The job may be gone afterwards, unless the caller owns it.
-static void cancel(struct jobs *p, struct job *j) {
+// The job may be gone afterwards, unless the caller owns it.
+static void cancel(struct jobs *p, struct job *j, const char *why) {
     if (j->state == JOB_OVER) return;
     j->cancelled = true;
     if (j->stream) utter_cancel(j->stream);
-    end_idle(p, j, UTTER_CANCELLED);
+    end_idle(p, j, UTTER_CANCELLED, why);
     wake(j);
 }
 
@@ -200,24 +144,68 @@ static size_t buffer_bytes(const struct jobs *p) {
     return p->n_buffered < p->options.buffers_bytes ? p->options.buffer_bytes : LEAST_BUFFER;
 }
 
-// Until there is something to do: a job whose reader has caught up, or a new one. NULL: they stop.
+static bool may_begin(const struct jobs *p) { return p->queue.n > 0 && p->n_open < p->options.n_open; }
+
+// How long the bytes play that the reader has not taken.
+static double unread_s(const struct job *j) {
+    return j->n_out > 0 ? (double)j->out.len / (double)j->n_out * j->sound_s : 0;
+}
+
+// Whether a thread should turn to something else.
+static bool should_park(const struct jobs *p, const struct job *j) {
+    if (j->out.len >= buffer_bytes(p)) return true;
+    bool others_wait = p->ready || may_begin(p);
+    return others_wait && unread_s(j) > BEHIND_S && clock_ns() - j->read > BEHIND_NS;
+}
+
+// One that was put aside for the sake of others, or whose reader has caught up by half.
+static struct job *parked_with_room(struct jobs *p) {
+    struct job *j = p->parked;
+    while (j && j->out.len >= buffer_bytes(p) / 2) j = j->next;
+    return j;
+}
+
+// Until there is something to do: a job whose reader has caught up, a new one, or one with room left for its reader.
+// NULL: they stop.
 static struct job *next_job(struct jobs *p) {
     for (;;) {
-        if (p->ready) {
-            struct job *j = p->ready;
+        struct job *j;
+        if ((j = p->ready)) {
             p->ready = j->next;
+        } else if (may_begin(p)) {
+            p->n_open++;
+            j = queued(lanes_take(&p->queue));
+        } else if ((j = parked_with_room(p)))
+            take_aside(p, j);
+        if (j) {
+            p->n_kept -= j->keeps;
+            j->keeps = false;
             return j;
         }
-        if (p->n_queued > 0 && p->n_open < p->options.n_open) {
-            p->n_open++;
-            return take_queued(p);
-        }
-        if (p->stopping && p->n_queued == 0 && p->n_parked == 0) return NULL;
+        if (p->stopping && p->queue.n == 0 && p->n_parked == 0) return NULL;
         pthread_cond_wait(&p->changed, &p->lock);
     }
 }
 
-// Speaks until the job ends, fails, or its reader is too far behind: then false.
+// Puts the job aside; false: it need not be any more.
+static bool park(struct jobs *p, struct job *j) {
+    if (p->n_kept >= p->options.n_places - p->options.n_threads) {
+        pthread_mutex_unlock(&p->lock);
+        stream_rest(j->stream);
+        pthread_mutex_lock(&p->lock);
+        if (j->cancelled || !should_park(p, j)) return false;
+    } else {
+        j->keeps = true;
+        p->n_kept++;
+    }
+    list_remove(&p->running, j);
+    list_put(&p->parked, j);
+    p->n_parked++;
+    j->state = JOB_PARKED;
+    return true;
+}
+
+// Speaks until the job ends or fails; false: until it was put aside.
 static bool speak(struct jobs *p, struct job *j) {
     bool begun = j->speech.order != NULL;
     status s = j->failed;
@@ -229,11 +217,11 @@ static bool speak(struct jobs *p, struct job *j) {
         j->stream = j->speech.stream;
     }
     for (bool ended = false; s == UTTER_OK && !ended;) {
+        if (!j->cancelled && should_park(p, j) && park(p, j)) return false;
         if (j->cancelled) {
             s = j->failed;
             break;
         }
-        if (j->out.len >= buffer_bytes(p)) return false;
         pthread_mutex_unlock(&p->lock);
         s = speech_step(&j->speech, &ended);
         if (s == UTTER_OK && ended) s = speech_commit(&j->speech, &j->order);
@@ -242,11 +230,15 @@ static bool speak(struct jobs *p, struct job *j) {
         if (j->outcome.first_audio_s == 0 && j->speech.n_samples > 0 &&
             (j->speech.out.len > 0 || j->order.file || j->order.keep))
             j->outcome.first_audio_s = (double)(clock_ns() - j->asked) * 1e-9;
+        if (j->out.len == 0) j->read = clock_ns();
         s = fifo_put(&j->out, str_text(&j->speech.out), j->speech.out.len);
-        if (s == UTTER_OK) p->n_buffered += j->speech.out.len;
+        if (s != UTTER_OK) break;
+        p->n_buffered += j->speech.out.len;
+        j->n_out += j->speech.out.len;
+        j->sound_s = (double)j->speech.n_samples / j->speech.rate_hz;
         if (!ended && j->out.len > 0) wake(j);
     }
-    if (s != UTTER_OK) set_failed(j, s);
+    if (s != UTTER_OK) set_failed(j, s, fail_message());
     return true;
 }
 
@@ -284,16 +276,11 @@ static void *work(void *user) {
         p->n_running++;
         int64_t since = clock_ns();
         bool over = speak(p, j);
-        list_remove(&p->running, j);
         p->n_running--;
-        if (over) {
-            p->job_s += ((double)(clock_ns() - since) * 1e-9 - p->job_s) * 0.2;
-            finish(p, j);
-        } else {
-            j->state = JOB_PARKED;
-            list_put(&p->parked, j);
-            p->n_parked++;
-        }
+        if (!over) continue;
+        list_remove(&p->running, j);
+        p->job_s += ((double)(clock_ns() - since) * 1e-9 - p->job_s) * 0.2;
+        finish(p, j);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
@@ -327,12 +314,12 @@ status jobs_serve(struct jobs *p, utter *u) {
 }
 
 void jobs_stop(struct jobs *p, bool now) {
+    static const char why[] = "the server stops";
     pthread_mutex_lock(&p->lock);
     p->stopping = true;
-    fail(UTTER_CANCELLED, "the server stops");
-    while (now && p->lanes) end_idle(p, p->lanes->first, UTTER_CANCELLED);
-    while (now && p->parked) end_idle(p, p->parked, UTTER_CANCELLED);
-    for (struct job *j = now ? p->running : NULL; j; j = j->next) cancel(p, j);
+    while (now && p->queue.n > 0) end_idle(p, queued(lanes_next(&p->queue, NULL)), UTTER_CANCELLED, why);
+    while (now && p->parked) end_idle(p, p->parked, UTTER_CANCELLED, why);
+    for (struct job *j = now ? p->running : NULL; j; j = j->next) cancel(p, j, why);
     pthread_cond_broadcast(&p->changed);
     pthread_mutex_unlock(&p->lock);
 }
@@ -350,37 +337,29 @@ void jobs_free(struct jobs *p) {
 void jobs_tick(struct jobs *p) {
     pthread_mutex_lock(&p->lock);
     int64_t now = clock_ns();
-    for (struct lane *l = p->lanes, *next; l; l = next) {
-        next = l->next;
-        for (struct job *j = l->first, *after; j; j = after) {
-            after = j->next;
-            if (now < j->order.deadline) continue;
-            bool last = l->n == 1;
-            fail(UTTER_DEADLINE, "the text waited longer than its deadline allows; too many others were before it");
-            end_idle(p, j, UTTER_DEADLINE);
-            if (last) break;
-        }
+    for (struct lane_entry *e = lanes_next(&p->queue, NULL), *next; e; e = next) {
+        next = lanes_next(&p->queue, e);
+        if (now < queued(e)->order.deadline) continue;
+        end_idle(p, queued(e), UTTER_DEADLINE,
+                 "the text waited longer than its deadline allows; too many others were before it");
     }
     struct job *stalled = NULL;
     for (struct job *j = p->parked, *after; j; j = after) {
         after = j->next;
-        if (now >= j->order.deadline) {
-            fail(UTTER_DEADLINE, "the text was not read within its deadline");
-            end_idle(p, j, UTTER_DEADLINE);
-        } else if (!stalled || j->read < stalled->read)
+        if (now >= j->order.deadline)
+            end_idle(p, j, UTTER_DEADLINE, "the text was not read within its deadline");
+        else if (!stalled || j->read < stalled->read)
             stalled = j;
     }
-    if (stalled && p->n_queued > 0 && p->n_open >= p->options.n_open && now - stalled->read > PATIENCE_NS) {
-        fail(UTTER_CANCELLED, "the reader stood still while others waited");
-        end_idle(p, stalled, UTTER_CANCELLED);
-    }
+    if (stalled && p->queue.n > 0 && p->n_open >= p->options.n_open && now - stalled->read > PATIENCE_NS)
+        end_idle(p, stalled, UTTER_CANCELLED, "the reader stood still while others waited");
     pthread_mutex_unlock(&p->lock);
 }
 
 void jobs_count(struct jobs *p, struct jobs_counts *out) {
     pthread_mutex_lock(&p->lock);
-    *out = (struct jobs_counts){p->n_queued, p->n_running,  p->n_parked,
-                                p->n_jobs,   p->n_buffered, p->job_s * (p->n_queued + 1) / p->options.n_threads};
+    *out = (struct jobs_counts){p->queue.n, p->n_running,  p->n_parked,
+                                p->n_jobs,  p->n_buffered, p->job_s * (p->queue.n + 1) / p->options.n_threads};
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -388,13 +367,9 @@ void jobs_count(struct jobs *p, struct jobs_counts *out) {
 
 static status submit(struct jobs *p, struct job *j, const char *caller) {
     if (p->stopping) return fail(UTTER_CANCELLED, "the server is stopping; ask another, or later");
-    if (p->n_queued >= p->options.n_queue)
-        return fail(UTTER_LIMIT, "%d texts wait already, which is all that may; try again later", p->n_queued);
-    struct lane *l = lane_of(p, caller);
-    if (!l) return fail_memory(sizeof *l, "the queue");
-    if (p->options.n_queue_caller > 0 && l->n >= p->options.n_queue_caller)
-        return fail(UTTER_LIMIT, "%d of your texts wait already, which is all that may; try again later", l->n);
-    lane_put(p, l, j);
+    if (p->queue.n >= p->options.n_queue)
+        return fail(UTTER_LIMIT, "%d texts wait already, which is all that may; try again later", p->queue.n);
+    TRY(lanes_put(&p->queue, caller, p->options.n_queue_caller, &j->waits));
     p->n_jobs++;
     pthread_cond_signal(&p->changed);
     return UTTER_OK;
@@ -422,6 +397,8 @@ status jobs_submit(struct jobs *p, struct order *o, const char *caller, const st
     return UTTER_OK;
 }
 
+static const char went_away[] = "the reader went away";
+
 static status failure(const struct job *j) { return fail(j->failed, "%s", j->message ? j->message : "it failed"); }
 
 static void let_wait(struct job *j) {
@@ -438,13 +415,12 @@ status job_read(struct job *j, char *bytes, size_t capacity, size_t *n, bool *en
     p->n_buffered -= *n;
     *ended = j->state == JOB_OVER && j->out.len == 0 && j->failed == UTTER_OK;
     if (*n > 0) j->read = clock_ns();
-    if (j->state == JOB_PARKED && j->out.len < buffer_bytes(p) / 2) {
-        list_remove(&p->parked, j);
-        p->n_parked--;
+    if (j->state == JOB_PARKED && unread_s(j) < CAUGHT_UP_S) {
+        take_aside(p, j);
         j->state = JOB_READY;
         list_put(&p->ready, j);
-        pthread_cond_signal(&p->changed);
     }
+    if (j->state == JOB_READY || j->state == JOB_PARKED) pthread_cond_signal(&p->changed);
     if (*n == 0 && j->failed != UTTER_OK)
         s = failure(j);
     else if (*n == 0 && !*ended)
@@ -468,8 +444,7 @@ bool job_ready(struct job *j, status *s) {
 void job_cancel(struct job *j) {
     struct jobs *p = j->jobs;
     pthread_mutex_lock(&p->lock);
-    fail(UTTER_CANCELLED, "the reader went away");
-    cancel(p, j);
+    cancel(p, j, went_away);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -495,8 +470,7 @@ void job_release(struct job *j) {
     struct jobs *p = j->jobs;
     pthread_mutex_lock(&p->lock);
     j->waited = false;  // there is nobody to wake any more
-    fail(UTTER_CANCELLED, "the reader went away");
-    cancel(p, j);
+    cancel(p, j, went_away);
     let_go(j);
     pthread_mutex_unlock(&p->lock);
 }

@@ -1,10 +1,12 @@
 /* Orders that wait, and the threads that speak them.
 
    Orders wait in a bounded queue, a lane for each caller; a thread that is free takes the next lane's first, so that
-   who asks for much waits behind himself and not others behind him. A thread speaks into the job's buffer. When its
-   reader falls behind, the job is put aside (parked), with its stream, and the thread takes the next; there are some
-   more places on the device than threads for that. When those are gone too, and others wait, the reader that has stood
-   still longest is given up.
+   who asks for much waits behind himself and not others behind him. A thread speaks into the job's buffer. The job is
+   put aside (parked) when the buffer is full, or when its reader takes nothing and others wait; it goes on when the
+   reader has caught up, before new ones are begun, or when a thread has nothing else to do. There are some more places
+   on the device than threads, which jobs that were put aside may keep; beyond those their streams rest, so that who
+   stands still keeps nobody waiting. Only when very many stand still, and others wait, the one that has stood longest
+   is given up.
 
    A job has two owners, the threads and its reader, and lives until both let go of it. */
 #ifndef UTTER_SERVER_JOBS_H
@@ -25,6 +27,7 @@ struct job_reader {
 
 struct jobs_options {
     int n_threads;         // speak at once
+    int n_places;          // on the device: n_threads, and some that jobs put aside may keep
     int n_open;            // streams that may be open: n_threads and those put aside
     int n_queue;           // may wait
     int n_queue_caller;    // of one caller; 0: no bound of its own

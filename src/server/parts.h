@@ -14,11 +14,12 @@
 #include "server/limits.h"
 #include "server/listen.h"
 #include "server/metrics.h"
+#include "server/proxies.h"
 #include "server/server.h"
 #include "server/watch.h"
 #include "server/wyoming.h"
 
-enum { MAX_DAEMONS = 8, MAX_CALLER = 64 };
+enum { MAX_DAEMONS = 8 };
 
 struct server {
     struct server_options options;
@@ -26,6 +27,7 @@ struct server {
     struct config config;  // under settings_lock, and so are the keys
     struct keys keys;
     bool has_keys;
+    struct proxies proxies;
     struct limits_config limit;  // as they hold, options and file together
     struct limits *limits;
     struct watch *watch;

@@ -26,6 +26,7 @@ enum MHD_Result metrics_begin(struct request *r) {
     int n;
     const struct route *routes = server_routes(&n);
     for (int i = 0; i < n; i++) names[i] = routes[i].name;
+    names[n++] = "wyoming";
     struct metrics_now now = {.n_connections = watch_count(s->watch), .n_places = s->options.n_places};
     jobs_count(s->jobs, &now.jobs);
     utter *u = server_engine(s);

@@ -18,10 +18,10 @@ enum {
     DEFAULT_PORT = 5555,
     DEFAULT_PLACES = 8,
     DEFAULT_DRAIN_S = 30,
+    MAX_PARKED = 64,
     BUFFER_BYTES = 1 << 20,
     BUFFERS_BYTES = 64 << 20,
-    END_MS = 5000,       // for connections that are told to end
-    WYOMING_PLACES = 2,  // of its own on the device
+    END_MS = 5000,  // for connections that are told to end
 };
 
 struct server_options server_options_default(void) {
@@ -94,7 +94,8 @@ static status open_parts(struct server *s) {
     const struct server_options *o = &s->options;
     const struct jobs_options jobs = {
         .n_threads = o->n_places,
-        .n_open = o->n_places + 1 + o->n_places / 2,
+        .n_places = o->n_places + 1 + o->n_places / 2,
+        .n_open = o->n_places + MAX_PARKED,
         .n_queue = s->limit.queue,
         .n_queue_caller = s->limit.queue_per_caller,
         .first_frames = o->first_frames,
@@ -103,7 +104,7 @@ static status open_parts(struct server *s) {
         .done = on_done,
         .user = s,
     };
-    s->options.engine.n_streams = jobs.n_open + (o->wyoming ? WYOMING_PLACES : 0);
+    s->options.engine.n_streams = jobs.n_places;
     metrics_init(&s->metrics);
     TRY(limits_new(&s->limits));
     if (o->output_folder) TRY(folder_open(o->output_folder, &s->folder));
@@ -124,6 +125,7 @@ static status start(struct server *s) {
     const struct server_options *o = &s->options;
     name_model(s);
     TRY(load_settings(s));
+    TRY(proxies_parse(o->proxies, &s->proxies));
     TRY(listeners_open(o->host, o->port, o->unix_path, o->no_tcp, s->tls_cert != NULL, &s->listeners));
     if (s->listeners.beyond && !s->has_keys && !o->allow_anyone)
         return fail(UTTER_INVALID,
@@ -146,7 +148,7 @@ status server_start(const struct server_options *o, struct server **out) {
     status result = start(s);
     if (result != UTTER_OK) {
         char *message = strdup(fail_message());  // stopping says something too
-        server_stop(s, 0);
+        server_stop(s);
         fail(result, "%s", message ? message : "out of memory");
         free(message);
         return result;
@@ -159,16 +161,24 @@ static void log_sentence(void *user, utter_log_level level, const char *sentence
     if (level != UTTER_LOG_DEBUG) access_sentence(((struct server *)user)->options.log, level, sentence);
 }
 
+static void on_wyoming_text(void *user, status s) {
+    int n;
+    server_routes(&n);
+    metrics_request(&((struct server *)user)->metrics, n, http_status_of(s));
+}
+
 static status open_wyoming(struct server *s, utter *u) {
     const struct wyoming_options o = {
         .address = s->options.wyoming_address,
         .allow_anyone = s->options.allow_anyone,
         .characters = s->limit.characters,
-        .first_frames = s->options.first_frames,
+        .deadline_s = s->limit.deadline_s,
         .log = log_sentence,
         .log_user = s,
+        .done = on_wyoming_text,
+        .user = s,
     };
-    TRY(wyoming_start(&o, u, &s->wyoming));
+    TRY(wyoming_start(&o, u, s->jobs, &s->wyoming));
     char sentence[80];
     snprintf(sentence, sizeof sentence, "Wyoming is spoken on port %d", wyoming_port(s->wyoming));
     access_sentence(s->options.log, UTTER_LOG_INFO, sentence);
@@ -190,10 +200,9 @@ status server_load(struct server *s) {
 
 const char *server_describe(const struct server *s) { return str_text(&s->listeners.where); }
 utter *server_engine(struct server *s) { return atomic_load(&s->engine); }
-struct jobs *server_jobs(struct server *s) {
-    return s->jobs;
+int server_n_requests(const struct server *s) {
+    return atomic_load(&s->n_requests) + (s->wyoming ? wyoming_n_texts(s->wyoming) : 0);
 }
-int server_n_requests(const struct server *s) { return atomic_load(&s->n_requests); }
 
 // ---- reading anew ----
 
@@ -241,6 +250,7 @@ void server_reload(struct server *s) {
 void server_drain(struct server *s) {
     if (atomic_exchange(&s->draining, true)) return;
     jobs_stop(s->jobs, false);
+    if (s->wyoming) wyoming_drain(s->wyoming);
     for (int i = 0; i < s->n_daemons; i++) MHD_quiesce_daemon(s->daemons[i]);
     struct str where = s->listeners.where;
     s->listeners.where = (struct str){0};
@@ -253,12 +263,13 @@ static void wait_for_requests(struct server *s) {
     for (int i = 0; i < END_MS && server_n_requests(s) > 0; i++) usleep(1000);
 }
 
-void server_stop(struct server *s, double grace_s) {
+void server_stop(struct server *s) {
     if (!s) return;
     atomic_store(&s->draining, true);
     if (s->jobs) jobs_stop(s->jobs, true);
     if (s->cloner) cloner_stop(s->cloner);
-    wyoming_stop(s->wyoming, grace_s);
+    wyoming_stop(s->wyoming);
+    s->wyoming = NULL;
     if (s->n_daemons > 0) wait_for_requests(s);
     for (int i = 0; i < s->n_daemons; i++) MHD_stop_daemon(s->daemons[i]);
     watch_free(s->watch);
@@ -271,6 +282,7 @@ void server_stop(struct server *s, double grace_s) {
     folder_close(s->folder);
     keys_free(&s->keys);
     config_free(&s->config);
+    proxies_free(&s->proxies);
     free(s->tls_cert);
     free(s->tls_key);
     pthread_rwlock_destroy(&s->settings_lock);

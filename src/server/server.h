@@ -15,13 +15,14 @@ struct server_options {
     bool no_tcp;                                     // on unix_path alone
     bool allow_anyone;                               // beyond this machine without keys
     const char *keys, *config, *tls_cert, *tls_key;  // files; NULL: none
-    const char *cors;                                // an origin whose pages may ask, or "*"; NULL: none
-    const char *output_folder;                       // POST / writes there; NULL: it writes nothing
-    bool play;                                       // POST / plays on this machine
-    bool wyoming;                                    // speak it too
-    const char *wyoming_address;                     // there; NULL: 127.0.0.1:10200
-    const char *encoder;                             // makes voices of recordings; NULL: voices cannot be made
-    int n_places;                                    // texts spoken at once
+    const char *proxies;          // whose X-Forwarded-For is believed, as of proxies_parse; NULL: none
+    const char *cors;             // an origin whose pages may ask, or "*"; NULL: none
+    const char *output_folder;    // POST / writes there; NULL: it writes nothing
+    bool play;                    // POST / plays on this machine
+    bool wyoming;                 // speak it too
+    const char *wyoming_address;  // there; NULL: 127.0.0.1:10200
+    const char *encoder;          // makes voices of recordings; NULL: voices cannot be made
+    int n_places;                 // texts spoken at once
     int queue, characters, deadline_s, requests_per_minute, at_once, connections;  // negative: the file's, or default
     int drain_s;  // how long texts that are spoken may go on when it stops
     int first_frames;
@@ -45,13 +46,12 @@ void server_reload(struct server *s);
 void server_drain(struct server *s);
 /* How many requests are being answered. */
 int server_n_requests(const struct server *s);
-/* Ends what still runs over HTTP, gives Wyoming's texts grace_s seconds, and closes everything. NULL is allowed. */
-void server_stop(struct server *s, double grace_s);
+/* Ends what still runs and closes everything. NULL is allowed. */
+void server_stop(struct server *s);
 
-/* For other protocols: the engine, NULL while it loads; the queue; which voice a name stands for (`out` is set), with a
-   sentence that has the near ones. */
+/* The engine, NULL while it loads. */
 utter *server_engine(struct server *s);
-struct jobs *server_jobs(struct server *s);
+/* Which voice a name stands for (`out` is set), with a sentence that has the near ones. */
 status server_voice(struct server *s, const char *name, const char **out);
 
 #endif

@@ -67,6 +67,8 @@ static status open_listeners(struct wyoming *w) {
 
 // ---- clients ----
 
+static void wake(struct wyoming *w) { eventfd_write(w->wake_fd, 1); }
+
 static void *talk(void *user) {
     struct client *c = user;
     struct wyoming *w = c->server;
@@ -75,8 +77,9 @@ static void *talk(void *user) {
     c->fd = -1;
     pthread_mutex_unlock(&w->lock);
     wire_close(&c->wire);
+    close(c->wake_fd);
     c->state = CLIENT_DONE;
-    wyoming_wake(w);
+    wake(w);
     return NULL;
 }
 
@@ -103,15 +106,18 @@ static void greet(struct wyoming *w, int fd, const struct sockaddr *from, sockle
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    *c = (struct client){.server = w, .fd = fd};
+    *c = (struct client){.server = w, .fd = fd, .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    struct in6_addr address;
+    if (proxies_address(from, &address)) proxies_name(&address, c->caller);
     char host[48], port[8];
     if (getnameinfo(from, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0)
         snprintf(c->peer, sizeof c->peer, "%s port %s", host, port);
-    if (wire_open(&c->wire, fd, (int64_t)w->options.idle_s * second_ns) != UTTER_OK) return;
+    status s = wire_open(&c->wire, fd, (int64_t)w->options.idle_s * second_ns);
     c->state = CLIENT_TALKS;
-    if (pthread_create(&c->thread, NULL, talk, c) == 0) return;
+    if (s == UTTER_OK && c->wake_fd >= 0 && pthread_create(&c->thread, NULL, talk, c) == 0) return;
     c->state = CLIENT_FREE;
-    wire_close(&c->wire);
+    if (c->wake_fd >= 0) close(c->wake_fd);
+    if (s == UTTER_OK) wire_close(&c->wire);
 }
 
 // False: there are no descriptors or memory for more at the moment.
@@ -145,77 +151,42 @@ static int reap(struct wyoming *w) {
 
 // ---- the watcher ----
 
-// Those whose text is being spoken, to be seen hanging up. An end of what they send is none: they may still read.
-static int add_speaking(struct wyoming *w, struct pollfd *fds, struct client **who) {
-    int n = 0;
-    pthread_mutex_lock(&w->lock);
-    for (int i = 0; i < w->options.connections; i++) {
-        struct client *c = &w->clients[i];
-        if (c->state != CLIENT_TALKS || !c->stream || c->gone) continue;
-        fds[n] = (struct pollfd){.fd = c->fd};
-        who[n++] = c;
-    }
-    pthread_mutex_unlock(&w->lock);
-    return n;
-}
-
-static void cancel(struct wyoming *w, struct client *c) {
-    pthread_mutex_lock(&w->lock);
-    c->gone = true;
-    if (c->stream) utter_cancel(c->stream);
-    pthread_mutex_unlock(&w->lock);
-}
-
 // All connections end: after what is being said, or `now`.
 static void end_all(struct wyoming *w, bool now) {
     pthread_mutex_lock(&w->lock);
     for (int i = 0; i < w->options.connections; i++) {
         struct client *c = &w->clients[i];
-        if (c->state != CLIENT_TALKS) continue;
-        if (c->fd >= 0) shutdown(c->fd, now ? SHUT_RDWR : SHUT_RD);
-        if (now && c->stream) utter_cancel(c->stream);
+        if (c->state == CLIENT_TALKS && c->fd >= 0) shutdown(c->fd, now ? SHUT_RDWR : SHUT_RD);
     }
     pthread_mutex_unlock(&w->lock);
 }
 
-static void drain(struct wyoming *w) {
+static void *watch(void *user) {
+    struct wyoming *w = user;
+    struct pollfd fds[1 + MAX_LISTENERS];
+    bool full = false;
+    while (!w->draining) {
+        int n = 1 + (full ? 0 : w->listeners.n);
+        fds[0] = (struct pollfd){.fd = w->wake_fd, .events = POLLIN};
+        for (int i = 1; i < n; i++) fds[i] = (struct pollfd){.fd = w->listeners.fds[i - 1], .events = POLLIN};
+        if (poll(fds, (nfds_t)n, full ? 100 : -1) < 0) continue;
+        eventfd_t count;
+        if (fds[0].revents) eventfd_read(w->wake_fd, &count);
+        reap(w);
+        full = false;
+        for (int i = 1; i < n; i++)
+            if (fds[i].revents) full |= !accept_all(w, w->listeners.fds[i - 1]);
+    }
     listeners_close(&w->listeners);
     end_all(w, false);
     while (reap(w) > 0) {
-        int64_t left = w->stop_ns - clock_ns();
-        if (left <= 0) end_all(w, true);
-        struct pollfd wake = {.fd = w->wake_fd, .events = POLLIN};
+        if (w->stopping) end_all(w, true);
+        struct pollfd woken = {.fd = w->wake_fd, .events = POLLIN};
         eventfd_t count;
-        if (poll(&wake, 1, left <= 0 ? 50 : left > second_ns ? 1000 : (int)(left / 1000000) + 1) > 0)
-            eventfd_read(w->wake_fd, &count);
+        if (poll(&woken, 1, 50) > 0) eventfd_read(w->wake_fd, &count);
     }
-}
-
-static void *watch(void *user) {
-    struct wyoming *w = user;
-    struct pollfd fds[1 + MAX_LISTENERS + MAX_CLIENTS];
-    struct client *who[MAX_CLIENTS];
-    bool full = false;
-    while (!w->stopping) {
-        int n_first = 1 + (full ? 0 : w->listeners.n);
-        fds[0] = (struct pollfd){.fd = w->wake_fd, .events = POLLIN};
-        for (int i = 1; i < n_first; i++) fds[i] = (struct pollfd){.fd = w->listeners.fds[i - 1], .events = POLLIN};
-        int n = add_speaking(w, fds + n_first, who);
-        if (poll(fds, (nfds_t)(n_first + n), full ? 100 : -1) < 0) continue;
-        eventfd_t count;
-        if (fds[0].revents) eventfd_read(w->wake_fd, &count);
-        for (int i = 0; i < n; i++)
-            if (fds[n_first + i].revents & (POLLHUP | POLLERR)) cancel(w, who[i]);
-        reap(w);
-        full = false;
-        for (int i = 1; i < n_first; i++)
-            if (fds[i].revents) full |= !accept_all(w, w->listeners.fds[i - 1]);
-    }
-    drain(w);
     return NULL;
 }
-
-void wyoming_wake(struct wyoming *w) { eventfd_write(w->wake_fd, 1); }
 
 // ---- start and stop ----
 
@@ -233,6 +204,7 @@ static status start(struct wyoming *w) {
     if (o->connections > MAX_CLIENTS) o->connections = MAX_CLIENTS;
     if (o->characters <= 0) o->characters = 4096;
     if (o->idle_s <= 0) o->idle_s = 120;
+    if (o->deadline_s <= 0) o->deadline_s = 600;
     w->clients = calloc((size_t)o->connections, sizeof *w->clients);
     if (!w->clients) return fail_memory((size_t)o->connections * sizeof *w->clients, "connections");
     w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -242,13 +214,14 @@ static status start(struct wyoming *w) {
     return error == 0 ? UTTER_OK : fail(UTTER_IO, "cannot start a thread: %s", strerror(error));
 }
 
-utter_status wyoming_start(const struct wyoming_options *options, utter *u, struct wyoming **out) {
+status wyoming_start(const struct wyoming_options *options, utter *u, struct jobs *jobs, struct wyoming **out) {
     *out = NULL;
     struct wyoming *w = calloc(1, sizeof *w);
     if (!w) return fail_memory(sizeof *w, "a server");
     w->options = *options;
     w->log = (struct log){options->log, options->log_user};
     w->u = u;
+    w->jobs = jobs;
     w->wake_fd = -1;
     pthread_mutex_init(&w->lock, NULL);
     status s = start(w);
@@ -261,11 +234,17 @@ utter_status wyoming_start(const struct wyoming_options *options, utter *u, stru
 
 int wyoming_port(const struct wyoming *w) { return w->listeners.port; }
 
-void wyoming_stop(struct wyoming *w, double grace_s) {
+int wyoming_n_texts(const struct wyoming *w) { return atomic_load(&w->n_texts); }
+
+void wyoming_drain(struct wyoming *w) {
+    w->draining = true;
+    wake(w);
+}
+
+void wyoming_stop(struct wyoming *w) {
     if (!w) return;
-    w->stop_ns = clock_ns() + (int64_t)(grace_s * 1e9);
     w->stopping = true;
-    wyoming_wake(w);
+    wyoming_drain(w);
     pthread_join(w->watcher, NULL);
     wyoming_free(w);
 }

@@ -5,7 +5,7 @@
 #ifndef UTTER_SERVER_WYOMING_H
 #define UTTER_SERVER_WYOMING_H
 
-#include "utter.h"
+#include "server/jobs.h"
 
 struct wyoming_options {
     const char
@@ -14,18 +14,24 @@ struct wyoming_options {
     int connections;    // at once; 0: 32. Further ones are told so
     int characters;     // of a text, or of a sentence that comes in pieces; 0: 4096
     int idle_s;         // a connection that says or reads nothing for so long is closed; 0: 120
-    int first_frames;   // of each text, as in utter_request
+    int deadline_s;     // for a text, or a sentence that comes in pieces; 0: 600
     utter_log_fn *log;  // a sentence for each text spoken, and for each connection that failed; NULL: none
     void *log_user;
+    void (*done)(void *user, status s);  // of each text that was asked for; NULL: nobody counts them
+    void *user;
 };
 
 struct wyoming;
 
-/* Listens, and answers in threads of its own. The engine must outlive it. */
-utter_status wyoming_start(const struct wyoming_options *options, utter *u, struct wyoming **out);
+/* Listens, and answers in threads of its own; the texts are spoken by `jobs`. Both must outlive it. */
+status wyoming_start(const struct wyoming_options *options, utter *u, struct jobs *jobs, struct wyoming **out);
 /* The port it listens on. */
 int wyoming_port(const struct wyoming *w);
-/* Takes no more; lets what is being spoken end within grace_s seconds, cancels the rest. NULL is allowed. */
-void wyoming_stop(struct wyoming *w, double grace_s);
+/* How many texts are being spoken. */
+int wyoming_n_texts(const struct wyoming *w);
+/* Takes no more; connections end after what is being spoken. */
+void wyoming_drain(struct wyoming *w);
+/* Ends all connections; what is being spoken is broken off. NULL is allowed. */
+void wyoming_stop(struct wyoming *w);
 
 #endif

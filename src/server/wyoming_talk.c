@@ -1,14 +1,18 @@
 /* What is said on a connection: what there is, and speech for text, whole or as it comes. */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/eventfd.h>
 
-#include "audio/encode.h"
 #include "base/clock.h"
 #include "engine/plumbing.h"
 #include "server/wyoming_parts.h"
 
-enum { SAMPLES = 2048 };
+enum {
+    CHUNK = 4096,  // bytes of sound in an event
+    PING_MS = 50,
+};
 static const double sentence_pause_s = 0.15;  // between texts of a stream, as the engine's own inside one
 
 // ---- what there is ----
@@ -102,8 +106,7 @@ static const char *language_of(struct client *c) {
 
 // ---- speech ----
 
-static status send_chunk(void *user, const void *bytes, size_t n) {
-    struct client *c = user;
+static status send_chunk(struct client *c, const void *bytes, size_t n) {
     if (c->first_ns == 0) c->first_ns = clock_ns();
     c->n_samples += n / 2;
     json_t *format = json_pack("{s:i, s:i, s:i}", "rate", utter_sample_rate(c->server->u), "width", 2, "channels", 1);
@@ -112,16 +115,31 @@ static status send_chunk(void *user, const void *bytes, size_t n) {
 
 static status begin_audio(struct client *c) {
     if (c->started) return UTTER_OK;
-    int rate_hz = utter_sample_rate(c->server->u);
-    TRY(audio_encoder_new(AUDIO_PCM, rate_hz, send_chunk, c, &c->encoder));
     c->started = true;
-    json_t *format = json_pack("{s:i, s:i, s:i}", "rate", rate_hz, "width", 2, "channels", 1);
+    json_t *format = json_pack("{s:i, s:i, s:i}", "rate", utter_sample_rate(c->server->u), "width", 2, "channels", 1);
     return wire_write(&c->wire, "audio-start", format, NULL, 0);
+}
+
+static void begin_text(struct client *c) {
+    c->asked_ns = clock_ns();
+    c->busy = true;
+    atomic_fetch_add(&c->server->n_texts, 1);
+}
+
+// The text is spoken, or never will be.
+static void end_text(struct client *c, status s) {
+    if (c->busy) {
+        atomic_fetch_sub(&c->server->n_texts, 1);
+        if (c->server->options.done) c->server->options.done(c->server->options.user, s);
+    }
+    c->busy = c->started = c->streaming = false;
+    c->first_ns = 0;
+    c->n_bytes = c->n_samples = 0;
+    str_clear(&c->pending);
 }
 
 static status end_audio(struct client *c) {
     TRY(begin_audio(c));  // a text without a word is an empty sound
-    TRY(audio_encoder_end(c->encoder));
     TRY(wire_write(&c->wire, "audio-stop", NULL, NULL, 0));
     double rate_hz = utter_sample_rate(c->server->u);
     log_say(&c->server->log, UTTER_LOG_INFO,
@@ -131,59 +149,68 @@ static status end_audio(struct client *c) {
     return UTTER_OK;
 }
 
-static void forget_text(struct client *c) {
-    audio_encoder_free(c->encoder);
-    c->encoder = NULL;
-    c->started = c->streaming = false;
-    c->first_ns = 0;
-    c->n_bytes = c->n_samples = 0;
-    str_clear(&c->pending);
+static status send_pause(struct client *c) {
+    static const char silence[CHUNK];
+    size_t left = (size_t)(sentence_pause_s * utter_sample_rate(c->server->u)) * 2;
+    for (; left > CHUNK; left -= CHUNK) TRY(send_chunk(c, silence, CHUNK));
+    return send_chunk(c, silence, left);
 }
 
-static void set_stream(struct client *c, utter_stream *stream) {
-    pthread_mutex_lock(&c->server->lock);
-    c->stream = stream;
-    pthread_mutex_unlock(&c->server->lock);
-    if (stream) wyoming_wake(c->server);
+// Waits until there is sound, or the client has hung up. An end of what it sends does not tell that: it may still read.
+// What is sent to one that does not is refused by its system, which is noticed here; so such a client is sent a ping,
+// which others pass over.
+static status wait_for_sound(struct client *c) {
+    struct pollfd p[2] = {{.fd = c->wake_fd, .events = POLLIN},
+                          {.fd = c->wire.fd, .events = c->half_closed ? 0 : POLLRDHUP}};
+    int n = poll(p, 2, c->half_closed ? PING_MS : -1);
+    eventfd_t count;
+    if (n > 0 && p[0].revents) eventfd_read(c->wake_fd, &count);
+    if (n > 0 && p[1].revents & (POLLHUP | POLLERR)) return fail(UTTER_CANCELLED, "the connection was closed");
+    bool ends = n > 0 && p[1].revents & POLLRDHUP;
+    c->half_closed |= ends;
+    return ends || n == 0 ? wire_write(&c->wire, "ping", NULL, NULL, 0) : UTTER_OK;
 }
 
-static status write_pause(struct client *c) {
-    float silence[SAMPLES] = {0};
-    for (int left = (int)(sentence_pause_s * utter_sample_rate(c->server->u)); left > 0; left -= SAMPLES)
-        TRY(audio_encoder_push(c->encoder, silence, (size_t)(left < SAMPLES ? left : SAMPLES)));
-    return UTTER_OK;
-}
-
-static status send_speech(struct client *c, utter_stream *stream) {
+static status send_speech(struct client *c, struct job *j) {
     bool pause = c->n_samples > 0;
     for (;;) {
-        float samples[SAMPLES];
+        char bytes[CHUNK];
         size_t n;
-        TRY(utter_read(stream, samples, SAMPLES, &n));
-        if (n == 0) return UTTER_OK;
-        if (pause) TRY(write_pause(c));
+        bool ended;
+        TRY(job_read(j, bytes, sizeof bytes, &n, &ended));
+        if (ended) return UTTER_OK;
+        if (n == 0) {
+            TRY(wait_for_sound(c));
+            continue;
+        }
+        if (pause) TRY(send_pause(c));
         pause = false;
-        TRY(audio_encoder_push(c->encoder, samples, n));
+        TRY(send_chunk(c, bytes, n));
     }
 }
 
+static void no_sound_yet(void *user) { (void)user; }
+
+static void there_is_sound(void *user) { eventfd_write(((struct client *)user)->wake_fd, 1); }
+
 static status speak(struct client *c, const char *text) {
-    TRY(begin_audio(c));
-    utter_request request = utter_request_default();
-    request.text = text;
-    request.voice = c->voice.len ? str_text(&c->voice) : NULL;
-    request.streaming = true;
-    request.first_frames = c->server->options.first_frames;
-    utter_stream *stream;
-    status s = utter_speak(c->server->u, &request, &stream);
-    if (s == UTTER_NO_TEXT) return UTTER_OK;
+    struct order order = {.text = strdup(text),
+                          .voice = c->voice.len ? strdup(str_text(&c->voice)) : NULL,
+                          .speed = 1,
+                          .format = AUDIO_PCM,
+                          .deadline = clock_ns() + (int64_t)c->server->options.deadline_s * 1000000000};
+    const struct job_reader reader = {no_sound_yet, there_is_sound, c};
+    struct job *job;
+    status s = !order.text || (c->voice.len && !order.voice)
+                   ? fail_memory(strlen(text), "a text")
+                   : jobs_submit(c->server->jobs, &order, c->caller, &reader, &job);
+    order_free(&order);
     TRY(s);
     c->n_bytes += strlen(text);
-    set_stream(c, stream);
-    s = send_speech(c, stream);
-    set_stream(c, NULL);
-    utter_stream_close(stream);
-    return s;
+    s = begin_audio(c);
+    if (s == UTTER_OK) s = send_speech(c, job);
+    job_release(job);
+    return s == UTTER_NO_TEXT ? UTTER_OK : s;
 }
 
 // ---- requests ----
@@ -211,19 +238,19 @@ static status check_format(const json_t *data) {
 static status synthesize(struct client *c, const json_t *data) {
     if (c->streaming) return UTTER_OK;  // the same text once more, for servers that do not stream
     const char *text;
-    c->asked_ns = clock_ns();
+    begin_text(c);
     TRY(text_of(c, data, &text));
     TRY(check_format(data));
     TRY(choose_voice(c, data));
     TRY(speak(c, text));
     TRY(end_audio(c));
-    forget_text(c);
+    end_text(c, UTTER_OK);
     return UTTER_OK;
 }
 
 static status synthesize_start(struct client *c, const json_t *data) {
-    forget_text(c);
-    c->asked_ns = clock_ns();
+    end_text(c, UTTER_CANCELLED);
+    begin_text(c);
     TRY(check_format(data));
     TRY(choose_voice(c, data));
     c->streaming = true;
@@ -257,7 +284,7 @@ static status synthesize_stop(struct client *c) {
     if (!c->streaming) return fail(UTTER_INVALID, "synthesize-stop without synthesize-start");
     if (c->pending.len > 0) TRY(speak_pending(c, c->pending.len));
     TRY(end_audio(c));
-    forget_text(c);
+    end_text(c, UTTER_OK);
     return wire_write(&c->wire, "synthesize-stopped", NULL, NULL, 0);
 }
 
@@ -283,16 +310,16 @@ static void say_why(struct client *c, status s) {
 }
 
 void client_talk(struct client *c) {
-    while (!c->server->stopping) {
+    status s = UTTER_OK;
+    while (s == UTTER_OK && !c->server->draining) {
         struct wire_event e;
-        status s = wire_read(&c->wire, &e);
+        s = wire_read(&c->wire, &e);
         if (s == UTTER_OK && !e.type) break;
         if (s == UTTER_OK) s = answer(c, &e);
         if (s != UTTER_OK) say_why(c, s);
         wire_event_free(&e);
-        if (s != UTTER_OK) break;
     }
-    forget_text(c);
+    end_text(c, s == UTTER_OK ? UTTER_CANCELLED : s);
     str_free(&c->pending);
     str_free(&c->voice);
 }

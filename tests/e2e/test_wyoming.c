@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,10 @@
 #include "base/str.h"
 #include "server/wyoming.h"
 
+enum { N_PLACES = 3 };
+
 static utter *u;
+static struct jobs *jobs;
 static struct wyoming *server;
 
 static int setup(void **state) {
@@ -26,6 +30,7 @@ static int setup(void **state) {
     utter_options options = utter_options_default();
     options.model = "built-in";
     options.device = "cpu";
+    options.n_streams = N_PLACES + 1;
     if (utter_open(&options, &u) != UTTER_OK) {
         print_error("%s\n", utter_error_message());
         return 1;
@@ -39,14 +44,34 @@ static int teardown(void **state) {
     return 0;
 }
 
-static void start(struct wyoming_options o) {
+static atomic_int n_done[2];  // texts that were spoken; that were not
+
+static void count(void *user, status s) { (void)user, atomic_fetch_add(&n_done[s != UTTER_OK], 1); }
+
+static void start_with(int n_threads, struct wyoming_options o) {
+    const struct jobs_options queue = {.n_threads = n_threads,
+                                       .n_places = n_threads + 1,
+                                       .n_open = 20,
+                                       .n_queue = 20,
+                                       .buffer_bytes = 1 << 20,
+                                       .buffers_bytes = 1 << 24};
     o.address = "127.0.0.1:0";
-    assert_ok(wyoming_start(&o, u, &server));
+    o.done = count;
+    atomic_store(&n_done[0], 0);
+    atomic_store(&n_done[1], 0);
+    assert_ok(jobs_new(&queue, &jobs));
+    assert_ok(jobs_serve(jobs, u));
+    assert_ok(wyoming_start(&o, u, jobs, &server));
 }
 
+static void start(struct wyoming_options o) { start_with(N_PLACES, o); }
+
 static void stop(void) {
-    wyoming_stop(server, 0);
+    jobs_stop(jobs, true);
+    wyoming_stop(server);
+    jobs_free(jobs);
     server = NULL;
+    jobs = NULL;
 }
 
 // ---- a client ----
@@ -117,7 +142,7 @@ static void event_free(struct event *e) {
     *e = (struct event){0};
 }
 
-static struct event hear(struct peer *p) {
+static struct event hear_any(struct peer *p) {
     struct event e = {0};
     unsigned char *end;
     while (!(end = p->n ? memchr(p->in, '\n', p->n) : NULL))
@@ -140,6 +165,16 @@ static struct event hear(struct peer *p) {
     }
     e.type = json_string_value(json_object_get(e.header, "type"));
     assert_non_null(e.type);
+    return e;
+}
+
+// Pings, which only who has closed his side gets, are passed over.
+static struct event hear(struct peer *p) {
+    struct event e = hear_any(p);
+    while (e.type && strcmp(e.type, "ping") == 0) {
+        event_free(&e);
+        e = hear_any(p);
+    }
     return e;
 }
 
@@ -566,6 +601,47 @@ static void test_gone_while_spoken_to(void **state) {
     stop();
 }
 
+static int n_queued(void) {
+    struct jobs_counts counts;
+    jobs_count(jobs, &counts);
+    return counts.n_queued;
+}
+
+// Before any sound of his was made there is nothing to send that would be refused; it is noticed all the same.
+static void test_gone_before_he_is_spoken_to(void **state) {
+    (void)state;
+    start_with(1, (struct wyoming_options){0});
+    struct peer first = call(), gone[3];
+    say_long_text(&first);
+    expect(&first, "audio-start");
+    expect(&first, "audio-chunk");
+    for (int i = 0; i < 3; i++) {
+        gone[i] = call();
+        say_long_text(&gone[i]);
+        expect(&gone[i], "audio-start");
+    }
+    assert_int_equal(n_queued(), 3);
+    shutdown(gone[2].fd, SHUT_WR);  // this one goes on listening
+    struct linger now = {.l_onoff = 1};
+    setsockopt(gone[1].fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    hang_up(&gone[0]);
+    hang_up(&gone[1]);
+    int64_t since = clock_ns();
+    while (n_queued() > 1) {
+        if (clock_ns() - since > (int64_t)60 * 1000000000) fail_msg("who is gone still waits");
+        usleep(1000);
+    }
+    print_message("two gone: their places in the queue are free after %.0f ms\n", (double)(clock_ns() - since) * 1e-6);
+    struct jobs_counts counts;
+    jobs_count(jobs, &counts);
+    assert_int_equal(counts.n_running, 1);
+    hang_up(&first);
+    expect(&gone[2], "audio-chunk");
+    hang_up(&gone[2]);
+    await_silence();
+    stop();
+}
+
 static void test_one_that_does_not_read(void **state) {
     (void)state;
     start((struct wyoming_options){.idle_s = 1});
@@ -593,7 +669,8 @@ static void test_stop_lets_end_what_is_spoken(void **state) {
     expect(&idle, "pong");
     say(&p, "{\"type\":\"synthesize\",\"data\":{\"text\":\"We went to the beach.\"}}");
     expect(&p, "audio-start");
-    wyoming_stop(server, 60);
+    jobs_stop(jobs, false);
+    wyoming_drain(server);
     size_t n = 0;
     struct event e = hear(&p);
     for (; e.type && strcmp(e.type, "audio-chunk") == 0; e = hear(&p)) {
@@ -606,8 +683,11 @@ static void test_stop_lets_end_what_is_spoken(void **state) {
     event_free(&e);
     assert_null(hear(&p).type);
     assert_null(hear(&idle).type);
+    assert_int_equal(wyoming_n_texts(server), 0);
+    assert_int_equal(atomic_load(&n_done[0]), 1);
     hang_up(&p);
     hang_up(&idle);
+    stop();
 }
 
 static void test_stop_at_once(void **state) {
@@ -620,7 +700,7 @@ static void test_stop_at_once(void **state) {
     await_silence();
     while (more(&p)) p.n = 0;
     hang_up(&p);
-    wyoming_stop(NULL, 1);
+    wyoming_stop(NULL);
 }
 
 static void test_addresses(void **state) {
@@ -638,20 +718,20 @@ static void test_addresses(void **state) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct wyoming_options o = {.address = bad[i].address};
         server = (struct wyoming *)u;
-        status s = wyoming_start(&o, u, &server);
+        status s = wyoming_start(&o, u, jobs, &server);
         if (s == UTTER_IO && bad[i].address[0] == '[') continue;  // a machine without IPv6
         if (s != bad[i].s || server || !strstr(fail_message(), bad[i].what))
             fail_msg("%s: %s %s", bad[i].address, status_name(s), fail_message());
     }
     struct wyoming_options o = {.address = "0.0.0.0:0", .allow_anyone = true};
-    assert_ok(wyoming_start(&o, u, &server));
+    assert_ok(wyoming_start(&o, u, jobs, &server));
     struct wyoming *second;
     char same[32];
     snprintf(same, sizeof same, "127.0.0.1:%d", wyoming_port(server));
     o.address = same;
-    assert_int_equal(wyoming_start(&o, u, &second), UTTER_IO);
+    assert_int_equal(wyoming_start(&o, u, jobs, &second), UTTER_IO);
     assert_null(second);
-    stop();
+    wyoming_stop(server);
 }
 
 int main(void) {
@@ -671,6 +751,7 @@ int main(void) {
         cmocka_unit_test(test_too_many_connections),
         cmocka_unit_test(test_silence_ends_a_connection),
         cmocka_unit_test(test_gone_while_spoken_to),
+        cmocka_unit_test(test_gone_before_he_is_spoken_to),
         cmocka_unit_test(test_one_that_does_not_read),
         cmocka_unit_test(test_stop_lets_end_what_is_spoken),
         cmocka_unit_test(test_stop_at_once),
