@@ -8,8 +8,9 @@
    Panel of a small format:  pairs of blocks of 32 columns, each pair words [2][4 or 8][lanes], then scales [2].
      4 bits: byte b of word w holds columns 4w + b (low half) and 16 + 4w + b (high half) of the 32;
      8 bits: byte b of word w holds column 4w + b, with kernels.zero8 added.
-   Panel of 16-bit integers: blocks of 64 columns, each words [32][lanes], then scales F32 [lanes]: a word holds columns
-     2w and 2w + 1. Half-precision weights become these: twice as fast as products of floats, and as exact as they are.
+   Panel of 16-bit integers: blocks of 256 columns, or of 64 where those do not come out even, each words
+     [columns / 2][lanes], then scales F32 [lanes]: a word holds columns 2w and 2w + 1. Half-precision weights become
+     these: twice as fast as products of floats, and nearly as exact as they are.
    All of a panel is one stream in memory, aligned to cache lines: that is what the prefetchers like.
    A small format's activations are rounded 32 at a time with a scale each, so the sums inside a block are exact: fine,
    to 15 bits (the AVX sets split them into two 8-bit halves, 128 * high + low), or coarse, to 8 bits, at half the
@@ -31,22 +32,27 @@ enum format {
     FORMAT_Q8H,  // 8 bits, scales F32 [2][lanes] for 16 columns each: Q6_K
 };
 
-enum { BLOCK = 32, BLOCK16 = 64, TILE_MAX = 16, TILE_QUERIES = 8 };
+enum { BLOCK = 32, BLOCK16 = 64, BLOCK16_MAX = 256, TILE_MAX = 16, TILE_QUERIES = 8 };
 
 /* Activations are rounded to -16256..16256, or coarse to -127..127, by the largest magnitude of their block. One so
    small that it counts for nothing gives zeros; a NaN or an infinity makes the scale NaN, so that it is seen at the
    end. */
 enum { QUANTISED_MOST = 127 * 128, COARSE_MOST = 127 };
-static inline float quantise_inverse(float most, int whole) {
-    return most > 1e-30f && most <= 3e38f ? (float)whole / most : 0;
+static inline float quantise_inverse(float most, float whole) {
+    return most > 1e-30f && most <= 3e38f ? whole / most : 0;
 }
-static inline float quantise_scale(float most, int whole) {
-    return most <= 3e38f ? most / (float)whole : __builtin_nanf("");
+static inline float quantise_scale(float most, float whole) {
+    return most <= 3e38f ? most / whole : __builtin_nanf("");
 }
 
-/* For 16-bit weights activations are rounded to -8191..8191, 64 at a time. Weights are scaled so that the magnitudes of
-   a block add up to no more than SUM16_MOST: then no sum of products overflows. */
-enum { WHOLE_MOST = 8191, SUM16_MOST = 262000 };
+/* 16-bit integers are scaled, a block of weights or activations at a time, so that the block's length (the root of the
+   sum of its squares) is at most LENGTH_MOST. A sum of products is no more than the product of two lengths, so none
+   overflows 32 bits, with what rounding adds to a length. */
+enum { LENGTH_MOST = 46300 };
+
+/* Columns of a block of 16-bit integers; cols is a multiple of BLOCK16. Long blocks are turned into floats less often.
+ */
+static inline int block16(int64_t cols) { return cols % BLOCK16_MAX ? BLOCK16 : BLOCK16_MAX; }
 
 /* Loops over the tokens of a tile must vanish, or sums leave their registers. */
 #define INLINE static inline __attribute__((always_inline, unused))
@@ -73,7 +79,7 @@ struct tile {
     const float *f;        // [cols][n]; float formats
     const uint32_t *q;     // [cols / 32][16, or 8][n], in the set's own order; small formats, as all below
                            // I16: [cols / 2][n], pairs of 16-bit integers
-    const float *scale;    // [cols / 32][n]; I16: [cols / 64][n]
+    const float *scale;    // [cols / 32][n]; I16: [blocks][n]
     const int32_t *start;  // what a block's sum starts from so that the weights' zero falls out: [cols / 32][n], Q8H:
                            // [cols / 16][n]
     const float *sum;      // [cols / 32][n] sums of the rounded activations; formats with a minimum
@@ -114,15 +120,16 @@ struct kernels {
     int lanes;                        // rows of a panel; positions of a block of keys
     int n_tile_float;                 // tokens of a tile
     int n_tile_small;
-    int n_tile_coarse;  // and I16
-    int zero8;          // added to 8-bit weights: 0 or 128
+    int n_tile_coarse;
+    int n_tile_whole;  // I16
+    int zero8;         // added to 8-bit weights: 0 or 128
 
     /* Makes x[n, cols] (rows x_stride floats apart) ready for products with weights of this format. */
     void (*prepare)(enum format format, bool coarse, const float *x, int64_t x_stride, int n, int64_t cols,
                     const struct tile_room *room);
 
-    /* 64 weights in half precision to 16-bit integers; returns their scale. */
-    float (*round16)(bool bf16, const uint16_t *in, int16_t *out);
+    /* A block of n weights in half precision to 16-bit integers; returns their scale. */
+    float (*round16)(bool bf16, const uint16_t *in, int n, int16_t *out);
 
     /* Rows of panels [begin, end) times the tile's columns [k_begin, k_end), written at y + t * y_stride + row, or
        added there when k_begin > 0. Small formats take all columns at once. bias: [rows] or NULL. */

@@ -103,11 +103,13 @@ INLINE void unpack_i16(const uint8_t *words, vf d, uint8_t *out) {
 }
 
 /* Columns [32 b, 32 b + 32) of a panel to tiles, one for each plane. */
-INLINE void unpack(const enum format format, const bool two, const uint8_t *panel, int64_t b, uint8_t *out) {
+INLINE void unpack(const enum format format, const bool two, int64_t cols, const uint8_t *panel, int64_t b,
+                   uint8_t *out) {
     const vf none = _mm512_setzero_ps();
     if (format == FORMAT_I16) {
-        const uint8_t *words = panel + b / 2 * LANES * (BLOCK16 * 2 + 4);
-        unpack_i16(words + b % 2 * TILE_BYTES, _mm512_loadu_ps(words + 2 * TILE_BYTES), out);
+        const int parts = block16(cols) / BLOCK;
+        const uint8_t *words = panel + b / parts * (parts * TILE_BYTES + LANES * 4);
+        unpack_i16(words + b % parts * TILE_BYTES, _mm512_loadu_ps(words + parts * TILE_BYTES), out);
         return;
     }
     const bool four = format == FORMAT_Q4 || format == FORMAT_Q4M, half = format == FORMAT_Q4 || format == FORMAT_Q8;
@@ -190,8 +192,8 @@ INLINE void panels_product(const enum format format, const bool two, const struc
         const int64_t last = first + CHUNK < n_blocks ? first + CHUNK : n_blocks;
         uint8_t *out = tiles;
         for (int64_t b = first; b < last; b++, out += 2 * planes * TILE_BYTES) {
-            unpack(format, two, p0, b, out);
-            unpack(format, two, p1, b, out + planes * TILE_BYTES);
+            unpack(format, two, w->cols, p0, b, out);
+            unpack(format, two, w->cols, p1, b, out + planes * TILE_BYTES);
         }
         for (int t = 0; t < x->n; t += 2 * TOKENS) tokens_product(two, first, last, tiles, x, t, sum);
     }
@@ -259,7 +261,7 @@ static void prepare(enum format format, bool coarse, const float *x, int64_t x_s
 
 /* ---- the set ---- */
 
-static float round16(bool bf16, const uint16_t *in, int16_t *out) { return BASE.round16(bf16, in, out); }
+static float round16(bool bf16, const uint16_t *in, int n, int16_t *out) { return BASE.round16(bf16, in, n, out); }
 static void rms_norm(const float *x, const float *gain, float eps, int64_t n, float *out) {
     BASE.rms_norm(x, gain, eps, n, out);
 }
@@ -275,6 +277,7 @@ const struct kernels kernels_amx = {
     .n_tile_float = 14,
     .n_tile_small = TILE_TOKENS,
     .n_tile_coarse = TILE_TOKENS,
+    .n_tile_whole = TILE_TOKENS,
     .zero8 = 128,
     .prepare = prepare,
     .round16 = round16,

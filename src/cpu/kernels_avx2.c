@@ -8,6 +8,7 @@
 #define TILE_FLOAT 6
 #define TILE_SMALL 4
 #define TILE_COARSE 4
+#define TILE_WHOLE 4
 #define COARSE_WORDS 8
 #define SECOND_HALF 4
 #if defined(__AVXVNNI__)
@@ -194,25 +195,19 @@ INLINE float quantise(const float *x, const bool coarse, uint32_t *words, int32_
     return quantise_scale(most, whole);
 }
 
-INLINE float quantise16(const float *x, uint32_t *words) {
-    const float most = largest_magnitude(x, BLOCK16), inverse = quantise_inverse(most, WHOLE_MOST);
-    if (inverse == 0) {
-        memset(words, 0, 2 * BLOCK16);
-        return quantise_scale(most, WHOLE_MOST);
-    }
-    for (int i = 0; i < BLOCK16; i += 2 * LANES) {
+INLINE void round_whole(const float *x, int n, float inverse, uint32_t *words) {
+    for (int i = 0; i < n; i += 2 * LANES) {
         const __m256 by = _mm256_set1_ps(inverse);
         const __m256i packed = _mm256_packs_epi32(round_8(x + i, by), round_8(x + i + LANES, by));
         _mm256_storeu_si256((__m256i *)(words + i / 2), _mm256_permute4x64_epi64(packed, 0xd8));
     }
-    return quantise_scale(most, WHOLE_MOST);
 }
 
-INLINE vi dot_pairs(vi sum, vi w, uint32_t x) {
+INLINE vi dot_pairs(vi sum, vi w, __m256i x) {
 #if defined(__AVXVNNI__)
-    return (vi)_mm256_dpwssd_avx_epi32((__m256i)sum, (__m256i)w, set1_word(x));
+    return (vi)_mm256_dpwssd_avx_epi32((__m256i)sum, (__m256i)w, x);
 #else
-    return sum + (vi)_mm256_madd_epi16((__m256i)w, set1_word(x));
+    return sum + (vi)_mm256_madd_epi16((__m256i)w, x);
 #endif
 }
 

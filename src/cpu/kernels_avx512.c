@@ -10,11 +10,13 @@
 #define COARSE_WORDS 8
 #define SECOND_HALF 4
 #if defined(__AVX512VNNI__)
+#define TILE_WHOLE 14
 #define ZERO8 128
 #define BASE kernels_avx512bw
 #define KERNELS kernels_avx512vnni
 #define NAME "avx512vnni"
 #else
+#define TILE_WHOLE 12
 #define ZERO8 0
 #define KERNELS kernels_avx512bw
 #define NAME "avx512bw"
@@ -165,23 +167,25 @@ INLINE float quantise(const float *x, const bool coarse, uint32_t *words, int32_
     return quantise_scale(most, whole);
 }
 
-INLINE float quantise16(const float *x, uint32_t *words) {
-    __m512i most = magnitudes(_mm512_loadu_ps(x));
-    for (int i = LANES; i < BLOCK16; i += LANES) most = _mm512_max_epu32(most, magnitudes(_mm512_loadu_ps(x + i)));
-    const float largest = magnitude_of(most), inverse = quantise_inverse(largest, WHOLE_MOST);
-    UNROLL for (int i = 0; i < BLOCK16; i += LANES) {
-        __m512i q = _mm512_setzero_si512();
-        if (inverse > 0) q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(inverse)));
-        _mm256_storeu_si256((__m256i *)(words + i / 2), _mm512_cvtepi32_epi16(q));
-    }
-    return quantise_scale(largest, WHOLE_MOST);
+INLINE float largest_magnitude(const float *x, int n) {
+    __m512i most = _mm512_setzero_si512();
+    for (int i = 0; i < n; i += LANES) most = _mm512_max_epu32(most, magnitudes(_mm512_loadu_ps(x + i)));
+    return magnitude_of(most);
 }
 
-INLINE vi dot_pairs(vi sum, vi w, uint32_t x) {
+INLINE void round_whole(const float *x, int n, float inverse, uint32_t *words) {
+    for (int i = 0; i < n; i += LANES) {
+        const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(inverse)));
+        _mm256_storeu_si256((__m256i *)(words + i / 2), _mm512_cvtepi32_epi16(q));
+    }
+}
+
+INLINE vi dot_pairs(vi sum, vi w, __m512i x) {
 #if defined(__AVX512VNNI__)
-    return (vi)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)w, set1_word(x));
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));  // GCC 12 keeps 28 sums in registers only like this
+    return sum;
 #else
-    return sum + (vi)_mm512_madd_epi16((__m512i)w, set1_word(x));
+    return sum + (vi)_mm512_madd_epi16((__m512i)w, x);
 #endif
 }
 

@@ -1,7 +1,7 @@
 /* What all kernel sets have in common, written upon a few primitives that each set's file defines before it includes
    this one.
 
-   LANES, TILE_FLOAT, TILE_SMALL, TILE_COARSE, ZERO8, KERNELS, NAME: as in struct kernels.
+   LANES, TILE_FLOAT, TILE_SMALL, TILE_COARSE, TILE_WHOLE, ZERO8, KERNELS, NAME: as in struct kernels.
    COARSE_WORDS: words of 32 coarse activations.
    BASE, if there is one: a set with the same lanes whose float products and attention are used.
    vf, vi: vectors of LANES floats or 32-bit integers (GNU vector extensions, so + - * work).
@@ -12,8 +12,10 @@
    SECOND_HALF is the first of the second 16 floats; the sums of the integers of both halves; returns the scale.
    dot_q4(n, coarse, words, x, sums): sums[t] += the 32 columns of words [4][LANES] times x [16 or COARSE_WORDS][n].
    dot_q8(n, coarse, n_words, words, x, sums): the same for the 4 * n_words columns of words [n_words][LANES].
-   quantise16(x, words): 64 floats to 32 words of two 16-bit integers; returns the scale.
-   dot_pairs(sum, w, x): sum + the products of the two 16-bit integers in each lane of w with those of the word x. */
+   largest_magnitude(x, n): of n floats; infinity and NaN are the largest.
+   round_whole(x, n, inverse, words): n floats times `inverse` to n / 2 words of two 16-bit integers.
+   set1_word(x), dot_pairs(sum, w, x): sum + the products of the two 16-bit integers in each lane of w with those of the
+   word that x was set to. */
 #ifndef UTTER_CPU_KERNELS_BODY_H
 #define UTTER_CPU_KERNELS_BODY_H
 
@@ -127,29 +129,53 @@ INLINE void small_product(const int n, const bool coarse, const enum format form
         store_rows(sum[t], w->rows - row, bias ? bias + row : NULL, false, y + t * y_stride + row);
 }
 
-/* One panel of 16-bit integers times n tokens. */
+/* Two panels of 16-bit integers (the second may be the first again) times n tokens. The sums of a block fill the
+   registers, so those of floats lie in memory. */
 INLINE void whole_product(const int n, const struct panels *w, int64_t panel, const struct tile *x, const float *bias,
                           float *y, int64_t y_stride) {
-    const uint8_t *words = w->data + (size_t)panel * w->panel_bytes;
+    const bool two = (panel + 1) * LANES < w->rows;
+    const uint8_t *p0 = w->data + (size_t)panel * w->panel_bytes, *p1 = two ? p0 + w->panel_bytes : p0;
+    const int block = block16(w->cols);
     const uint32_t *q = x->q;
     const float *scale = x->scale;
-    vf sum[TILE_MAX];
-    UNROLL for (int t = 0; t < n; t++) sum[t] = vf_set1(0);
-    for (int64_t b = 0; b < w->cols / BLOCK16; b++, words += LANES * 4, scale += n) {
-        vi dot[TILE_MAX];
-        UNROLL for (int t = 0; t < n; t++) dot[t] = vi_set1(0);
-        for (int i = 0; i < BLOCK16 / 2; i += 4, words += 4 * LANES * 4, q += 4 * n) {
+    vf sums[TILE_MAX][2];
+    UNROLL for (int t = 0; t < n; t++) sums[t][0] = sums[t][1] = vf_set1(0);
+    int fetch = x->part;
+    for (int64_t b = 0; b < w->cols / block; b++, p0 += LANES * 4, p1 += LANES * 4, scale += n) {
+        vi dot0[TILE_MAX], dot1[TILE_MAX];
+        UNROLL for (int t = 0; t < n; t++) dot0[t] = dot1[t] = vi_set1(0);
+        for (int i = 0; i < block / 2; i += 4, p0 += 4 * LANES * 4, p1 += 4 * LANES * 4, q += 4 * n) {
+            if (fetch-- == 0) {
+                fetch = x->n_parts - 1;
+                UNROLL for (int j = 0; j < 4 * LANES * 4; j += 64) {
+                    __builtin_prefetch(p0 + j + x->ahead, 0, 2);
+                    __builtin_prefetch(p1 + j + x->ahead, 0, 2);
+                }
+            }
             UNROLL for (int j = 0; j < 4; j++) {
-                const vi v = (vi)load_words(words, j);
-                UNROLL for (int t = 0; t < n; t++) dot[t] = dot_pairs(dot[t], v, q[j * n + t]);
+                const vi w0 = (vi)load_words(p0, j), w1 = (vi)load_words(p1, j);
+                UNROLL for (int t = 0; t < n; t++) {
+                    const __typeof__(set1_word(0)) v = set1_word(q[j * n + t]);
+                    dot0[t] = dot_pairs(dot0[t], w0, v);
+                    dot1[t] = dot_pairs(dot1[t], w1, v);
+                }
             }
         }
-        const vf d = vf_load((const float *)words);
-        UNROLL for (int t = 0; t < n; t++) sum[t] = vf_fma(vf_from_int(dot[t]) * d, vf_set1(scale[t]), sum[t]);
+        const vf d0 = vf_load((const float *)p0), d1 = vf_load((const float *)p1);
+        vf(*to)[2] = sums;
+        __asm__("" : "+r"(to) : : "memory");
+        UNROLL for (int t = 0; t < n; t++) {
+            const vf d = vf_set1(scale[t]);
+            to[t][0] = vf_fma(vf_from_int(dot0[t]) * d0, d, to[t][0]);
+            to[t][1] = vf_fma(vf_from_int(dot1[t]) * d1, d, to[t][1]);
+        }
     }
     const int64_t row = panel * LANES;
-    UNROLL for (int t = 0; t < n; t++)
-        store_rows(sum[t], w->rows - row, bias ? bias + row : NULL, false, y + t * y_stride + row);
+    for (int t = 0; t < n; t++) {
+        float *to = y + t * y_stride + row;
+        store_rows(sums[t][0], w->rows - row, bias ? bias + row : NULL, false, to);
+        if (two) store_rows(sums[t][1], w->rows - row - LANES, bias ? bias + row + LANES : NULL, false, to + LANES);
+    }
 }
 
 /* A function for each format and number of tokens, both constants to the compiler. Apart, or it takes minutes. */
@@ -171,7 +197,7 @@ INLINE void whole_product(const int n, const struct panels *w, int64_t panel, co
                                                        int64_t k_begin, int64_t k_end, const struct tile *x, \
                                                        const float *bias, float *y, int64_t y_stride) {      \
         (void)k_begin, (void)k_end;                                                                          \
-        for (int64_t p = begin; p < end; p++) whole_product(N, w, p, x, bias, y, y_stride);                  \
+        for (int64_t p = begin; p < end; p += 2) whole_product(N, w, p, x, bias, y, y_stride);               \
     }
 #define ENTRY(FORMAT, N) [FORMAT][N] = FORMAT##_##N,
 #define WHOLE_ENTRY(FORMAT, COARSE, N) [FORMAT][0][N] = FORMAT##_##N,
@@ -199,6 +225,7 @@ INLINE void whole_product(const int n, const struct panels *w, int64_t panel, co
 #define TILES_12(DO, FORMAT, COARSE) \
     TILES_8(DO, FORMAT, COARSE)      \
     DO(FORMAT, COARSE, 9) DO(FORMAT, COARSE, 10) DO(FORMAT, COARSE, 11) DO(FORMAT, COARSE, 12)
+#define TILES_14(DO, FORMAT, COARSE) TILES_12(DO, FORMAT, COARSE) DO(FORMAT, COARSE, 13) DO(FORMAT, COARSE, 14)
 #if TILE_SMALL == 8
 #define FINE_TILES TILES_8
 #else
@@ -208,6 +235,13 @@ INLINE void whole_product(const int n, const struct panels *w, int64_t panel, co
 #define COARSE_TILES TILES_12
 #else
 #define COARSE_TILES TILES_4
+#endif
+#if TILE_WHOLE == 14
+#define WHOLE_TILES TILES_14
+#elif TILE_WHOLE == 12
+#define WHOLE_TILES TILES_12
+#else
+#define WHOLE_TILES TILES_4
 #endif
 #define SMALL_TILES(DO, FORMAT) FINE_TILES(DO, FORMAT, 0) COARSE_TILES(DO, FORMAT, 1)
 #define ALL_FLOAT(DO) FLOAT_TILES(DO, FORMAT_F32) FLOAT_TILES(DO, FORMAT_F16) FLOAT_TILES(DO, FORMAT_BF16)
@@ -219,9 +253,9 @@ INLINE void whole_product(const int n, const struct panels *w, int64_t panel, co
 typedef void multiply_function(const struct panels *, int64_t, int64_t, int64_t, int64_t, const struct tile *,
                                const float *, float *, int64_t);
 ALL_SMALL(SMALL_FUNCTION)
-COARSE_TILES(WHOLE_FUNCTION, FORMAT_I16, 0)
+WHOLE_TILES(WHOLE_FUNCTION, FORMAT_I16, 0)
 static multiply_function *const small_functions[][2][TILE_MAX + 1] = {ALL_SMALL(SMALL_ENTRY)
-                                                                          COARSE_TILES(WHOLE_ENTRY, FORMAT_I16, 0)};
+                                                                          WHOLE_TILES(WHOLE_ENTRY, FORMAT_I16, 0)};
 #if !defined(BASE)
 ALL_FLOAT(FLOAT_FUNCTION)
 static multiply_function *const float_functions[][TILE_MAX + 1] = {ALL_FLOAT(ENTRY)};
@@ -248,12 +282,38 @@ static void prepare_float(const float *x, int64_t x_stride, int n, int64_t cols,
         for (int64_t k = 0; k < cols; k++) f[k * n + t] = x[t * x_stride + k];
 }
 
+/* The largest integer that a block of 16-bit integers may have for its length to be no more than LENGTH_MOST. The
+   length is found with integers of 8 bits: so all sets scale alike. */
+INLINE float whole_most(const float *x, int n, float most) {
+    const vf inverse = vf_set1(quantise_inverse(most, UINT8_MAX));
+    vf squares = vf_set1(0);
+    for (int i = 0; i < n; i += LANES) {
+        const vf v = vf_round(vf_load(x + i) * inverse);
+        squares = vf_fma(v, v, squares);
+    }
+    const float length = sqrtf(vf_sum(squares)) + sqrtf((float)n) / 2;
+    return fminf(INT16_MAX, LENGTH_MOST * (UINT8_MAX / length));
+}
+
+/* n floats to 16-bit integers; returns their scale. */
+INLINE float quantise_whole(const float *x, int n, uint32_t *words) {
+    const float most = largest_magnitude(x, n);
+    if (quantise_inverse(most, 1) > 0) {
+        const float whole = whole_most(x, n, most);
+        round_whole(x, n, quantise_inverse(most, whole), words);
+        return quantise_scale(most, whole);
+    }
+    memset(words, 0, 2 * (size_t)n);
+    return quantise_scale(most, INT16_MAX);
+}
+
 static void prepare_whole(const float *x, int64_t x_stride, int n, int64_t cols, const struct tile_room *room) {
+    const int block = block16(cols);
     for (int t = 0; t < n; t++)
-        for (int64_t b = 0; b < cols / BLOCK16; b++) {
-            uint32_t words[BLOCK16 / 2];
-            room->scale[b * n + t] = quantise16(x + t * x_stride + b * BLOCK16, words);
-            for (int i = 0; i < BLOCK16 / 2; i++) room->q[(b * BLOCK16 / 2 + i) * n + t] = words[i];
+        for (int64_t b = 0; b < cols / block; b++) {
+            uint32_t words[BLOCK16_MAX / 2];
+            room->scale[b * n + t] = quantise_whole(x + t * x_stride + b * block, block, words);
+            for (int i = 0; i < block / 2; i++) room->q[(b * block / 2 + i) * n + t] = words[i];
         }
 }
 
@@ -287,24 +347,13 @@ static void prepare(enum format format, bool coarse, const float *x, int64_t x_s
         }
 }
 
-/* Magnitudes may add up to SUM16_MOST, of which rounding takes half a unit for each. */
-static float round16(bool bf16, const uint16_t *in, int16_t *out) {
-    typedef int16_t halves __attribute__((vector_size(2 * LANES)));
-    vf x[BLOCK16 / LANES], most = vf_set1(0), sum = vf_set1(0);
-    for (int i = 0; i < BLOCK16 / LANES; i++) {
-        x[i] = bf16 ? vf_load_bf16(in + i * LANES) : vf_load_f16(in + i * LANES);
-        const vf magnitude = vf_max(x[i], -x[i]);
-        most = vf_max(most, magnitude);
-        sum += magnitude;
-    }
-    const float all = vf_sum(sum), scale = fmaxf(vf_max_of(most) / INT16_MAX, all / (SUM16_MOST - BLOCK16 / 2));
-    const float inverse = scale > 1e-36f && isfinite(all) ? 1 / scale : 0;
-    for (int i = 0; i < BLOCK16 / LANES; i++) {
-        const vf y = inverse > 0 ? vf_round(x[i] * vf_set1(inverse)) : vf_set1(0);
-        const halves h = __builtin_convertvector(vf_to_int(y), halves);
-        memcpy(out + i * LANES, &h, sizeof h);
-    }
-    return inverse > 0 ? scale : isfinite(all) ? 0 : NAN;
+static float round16(bool bf16, const uint16_t *in, int n, int16_t *out) {
+    float x[BLOCK16_MAX];
+    uint32_t words[BLOCK16_MAX / 2];
+    for (int i = 0; i < n; i += LANES) vf_store(x + i, bf16 ? vf_load_bf16(in + i) : vf_load_f16(in + i));
+    const float scale = quantise_whole(x, n, words);
+    memcpy(out, words, (size_t)n * sizeof *out);
+    return scale;
 }
 
 static void to_f16(const float *x, int64_t n, uint16_t *out) {
@@ -463,6 +512,7 @@ const struct kernels KERNELS = {
     .n_tile_float = TILE_FLOAT,
     .n_tile_small = TILE_SMALL,
     .n_tile_coarse = TILE_COARSE,
+    .n_tile_whole = TILE_WHOLE,
     .zero8 = ZERO8,
     .prepare = prepare,
     .round16 = round16,

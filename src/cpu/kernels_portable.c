@@ -8,6 +8,7 @@
 #define TILE_FLOAT 4
 #define TILE_SMALL 4
 #define TILE_COARSE 4
+#define TILE_WHOLE 4
 #define COARSE_WORDS 16
 #define ZERO8 0
 #define SECOND_HALF 8
@@ -142,13 +143,13 @@ static float quantise(const float *x, const bool coarse, uint32_t *words, int32_
     return quantise_scale(most, whole);
 }
 
-static float quantise16(const float *x, uint32_t *words) {
-    const float most = largest_magnitude(x, BLOCK16), inverse = quantise_inverse(most, WHOLE_MOST);
-    int16_t q[BLOCK16] = {0};
-    for (int i = 0; inverse > 0 && i < BLOCK16; i++) q[i] = round_16(x[i] * inverse);
-    memcpy(words, q, sizeof q);
-    return quantise_scale(most, WHOLE_MOST);
+static void round_whole(const float *x, int n, float inverse, uint32_t *words) {
+    int16_t q[BLOCK16_MAX];
+    for (int i = 0; i < n; i++) q[i] = round_16(x[i] * inverse);
+    memcpy(words, q, (size_t)n * sizeof *q);
 }
+
+INLINE uint32_t set1_word(uint32_t x) { return x; }
 
 INLINE vi dot_pairs(vi sum, vi w, uint32_t x) {
     const int32_t first = (int16_t)x, second = (int32_t)x >> 16;

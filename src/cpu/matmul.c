@@ -187,7 +187,7 @@ static void multiply_small(const struct group *g, const struct product *p, int64
     n_panels = n_panels < 2 ? 2 : n_panels / 2 * 2;
     for (int64_t at = begin; at < end; at += n_panels)
         for (int64_t i = 0; i < g->n_tiles; i++) {
-            const struct tile tile = tile_at(g, i, 0);
+            const struct tile tile = tile_at(g, i, n_panels * (int64_t)w->panel_bytes);
             g->k->multiply(w, at, at + n_panels < end ? at + n_panels : end, 0, g->cols, &tile, p->bias,
                            p->y + tile_begin(g, i) * p->y_stride, p->y_stride);
         }
@@ -227,9 +227,10 @@ static int count_tasks(const struct group *g, int n_threads) {
 
 static status run_group(struct group *g, struct pool *pool, struct matmul_scratch *scratch) {
     const bool floats = format_is_float(g->format);
-    const int width = floats                                 ? g->k->n_tile_float
-                      : g->coarse || g->format == FORMAT_I16 ? g->k->n_tile_coarse
-                                                             : g->k->n_tile_small;
+    const int width = floats                    ? g->k->n_tile_float
+                      : g->format == FORMAT_I16 ? g->k->n_tile_whole
+                      : g->coarse               ? g->k->n_tile_coarse
+                                                : g->k->n_tile_small;
     g->n_tiles = (g->n + width - 1) / width;
     if (!(floats && g->n == 1)) {
         TRY(scratch_grow(scratch, g->n, token_bytes(g->format, g->cols)));

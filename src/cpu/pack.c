@@ -36,7 +36,7 @@ size_t pack_panel_bytes(enum format format, int lanes, int64_t cols) {
     size_t row = 2 * pairs * (size_t)(n_words(format) * 4 + scale_bytes(format));
     if (format == FORMAT_F32) row = n * 4;
     if (format == FORMAT_F16 || format == FORMAT_BF16) row = n * 2;
-    if (format == FORMAT_I16) row = n / BLOCK16 * (BLOCK16 * 2 + 4);
+    if (format == FORMAT_I16) row = n * 2 + n / (size_t)block16(cols) * 4;
     return (row * (size_t)lanes + 63) / 64 * 64;
 }
 
@@ -150,13 +150,13 @@ static void pack_floats(int lanes, int64_t cols, size_t size, const uint8_t *con
 
 static void pack_whole(const struct kernels *k, block_type type, int64_t cols, const uint8_t *const *row, int n,
                        uint8_t *dst) {
-    const int lanes = k->lanes;
-    for (int64_t b = 0; b < cols / BLOCK16; b++, dst += lanes * (BLOCK16 * 2 + 4)) {
-        uint8_t *scales = dst + lanes * BLOCK16 * 2;
+    const int lanes = k->lanes, block = block16(cols);
+    for (int64_t b = 0; b < cols / block; b++, dst += lanes * (block * 2 + 4)) {
+        uint8_t *scales = dst + lanes * block * 2;
         for (int r = 0; r < n; r++) {
-            int16_t q[BLOCK16];
-            const float scale = k->round16(type == BLOCK_BF16, (const uint16_t *)row[r] + b * BLOCK16, q);
-            for (int i = 0; i < BLOCK16 / 2; i++) memcpy(dst + (i * lanes + r) * 4, q + 2 * i, 4);
+            int16_t q[BLOCK16_MAX];
+            const float scale = k->round16(type == BLOCK_BF16, (const uint16_t *)row[r] + b * block, block, q);
+            for (int i = 0; i < block / 2; i++) memcpy(dst + (i * lanes + r) * 4, q + 2 * i, 4);
             memcpy(scales + r * 4, &scale, sizeof scale);
         }
     }

@@ -147,7 +147,7 @@ static void every_length(const struct kernels *kernels) {
 }
 
 /* Against the float waveform. Random weights pass rounding on far louder than trained ones: measured here (the shortest
-   decode is the worst) are 51.1 dB with F16, and with Q8_0 22.6 dB when activations are rounded to 8 bits too. A
+   decode is the worst) are 51.3 dB with F16, and with Q8_0 22.6 dB when activations are rounded to 8 bits too. A
    trained codec of this kind has 39 dB with Q8_0. */
 static void smaller_weights(const struct kernels *kernels, const char *path, const char *type, double at_least) {
     struct rig rig;

@@ -96,14 +96,17 @@ static bool is_whole(const struct problem *p) {
     return (p->m.type == BLOCK_F16 || p->m.type == BLOCK_BF16) && p->m.cols % BLOCK16 == 0;
 }
 
-static double whole_bound(const float *w, const float *x) {
-    double most_w = 0, sum_w = 0, most_x = 0, sum_x = 0;
-    for (int i = 0; i < BLOCK16; i++) {
-        most_w = fmax(most_w, fabs(w[i])), sum_w += fabs(w[i]);
-        most_x = fmax(most_x, fabs(x[i])), sum_x += fabs(x[i]);
-    }
-    const double step = fmax(most_w / INT16_MAX, sum_w / (SUM16_MOST - BLOCK16 / 2));
-    return (step / 2 * sum_x + most_x / WHOLE_MOST / 2 * (sum_w + BLOCK16 * step / 2)) * 1.001;
+/* A block's length is known to half a unit of 8 bits for each of its numbers. */
+static double whole_step(int block, const float *x) {
+    double most = 0, squares = 0;
+    for (int i = 0; i < block; i++) most = fmax(most, fabs(x[i])), squares += (double)x[i] * x[i];
+    return fmax(most / INT16_MAX, (sqrt(squares) + sqrt(block) * most / UINT8_MAX) / LENGTH_MOST);
+}
+
+static double whole_bound(int block, const float *w, const float *x) {
+    double sum_w = 0, sum_x = 0, step = whole_step(block, w);
+    for (int i = 0; i < block; i++) sum_w += fabs(w[i]), sum_x += fabs(x[i]);
+    return (step / 2 * sum_x + whole_step(block, x) / 2 * (sum_w + block * step / 2)) * 1.001;
 }
 
 /* What the product should be: x as the small formats round it, and how far that may be from x itself. */
@@ -114,7 +117,7 @@ static void expect(const struct problem *p, bool small, int64_t row, int64_t t, 
     const float whole = p->coarse ? COARSE_MOST : QUANTISED_MOST;
     *exact = *rounded = *bound = *size = 0;
     for (int64_t c = 0; c < p->m.cols; c++) {
-        if (is_whole(p) && c % BLOCK16 == 0) *bound += whole_bound(w + c, x + c);
+        if (is_whole(p) && c % block16(p->m.cols) == 0) *bound += whole_bound(block16(p->m.cols), w + c, x + c);
         if (small && c % BLOCK == 0) {
             most = 0;
             for (int i = 0; i < BLOCK; i++) most = fmaxf(most, fabsf(x[c + i]));
