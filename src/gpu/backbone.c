@@ -114,11 +114,22 @@ static struct attention_args attention_of(const struct gpu_backbone *d, const st
                                    .scale = 1 / sqrtf((float)c->head_dim)};
 }
 
-/* By attend.c where it is made for the heads. prompt: the rows are of one slot, one after another. */
+/* Whether attend.c is made for the heads. */
+static bool attends_by_products(const struct backbone_config *c) {
+    return c->n_heads / c->n_kv_heads <= 16 && (c->head_dim == 64 || c->head_dim == 128);
+}
+
+void gpu_want_attention(const struct backbone_config *c, bool products, bool wanted[N_MODULES]) {
+    wanted[!products || !attends_by_products(c) ? MODULE_attention
+           : c->head_dim == 64                  ? MODULE_attend_64
+                                                : MODULE_attend_128] = true;
+}
+
+/* prompt: the rows are of one slot, one after another. */
 static status attend(struct gpu *g, const struct attention_args *args, bool prompt) {
-    int group = args->n_heads / args->n_kv_heads, n = args->n;
-    bool made = args->halves && group <= 16 && (args->head_dim == 64 || args->head_dim == 128);
-    if (!made) return gpu_launch(g, KERNEL_attention_cache, args->n_heads, n, args);
+    int n = args->n;
+    if (!args->halves || !attends_by_products(&g->backbone->config))
+        return gpu_launch(g, KERNEL_attention_cache, args->n_heads, n, args);
     if (prompt && n > 1)
         return gpu_launch(g, args->head_dim == 64 ? KERNEL_attend_prompt_64 : KERNEL_attend_prompt_128,
                           args->n_kv_heads, (n + 15) / 16, args);

@@ -60,6 +60,9 @@ struct gpu_backbone {
     bool wants_hidden, wants_sorting;
 };
 
+/* Marks the module of attention over the cache; products: on tensor cores. */
+void gpu_want_attention(const struct backbone_config *c, bool products, bool wanted[N_MODULES]);
+
 /* Of keys, or of values. */
 size_t gpu_cache_bytes(const struct gpu_backbone *d);
 

@@ -100,24 +100,45 @@ static status place_state(struct gpu *g, struct gpu_backbone *d, struct device_m
     return gpu_alloc(g, m, (size_t)d->n_slots * (size_t)(d->n_ctx + 1) * sizeof(int32_t), &d->out);
 }
 
-/* Whether product.c takes every matrix; asks for its kernels then. */
-static bool takes_products(struct gpu *g, const struct gpu_backbone *d) {
-    bool formats[N_GPU_FORMATS] = {[GPU_FORMAT_f32] = false};
-    formats[d->head.format] = true;
-    for (int i = 0; i < d->config.n_layers; i++) {
-        const struct gpu_layer *l = &d->layers[i];
-        const struct gpu_matrix *all[] = {&l->q, &l->k, &l->v, &l->attn_out, &l->gate, &l->up, &l->down};
-        for (int j = 0; j < 7; j++) formats[all[j]->format] = true;
+/* The formats of the matrices that a token is multiplied with; *pairs: those of gate and up. */
+static void formats_of(const struct backbone *b, bool formats[N_GPU_FORMATS], bool pairs[N_GPU_FORMATS]) {
+    formats[gpu_format_of(b->weights.output.type)] = true;
+    for (int i = 0; i < b->config.n_layers; i++) {
+        const struct backbone_layer *l = &b->weights.layers[i];
+        const struct matrix *all[] = {&l->q, &l->k, &l->v, &l->attn_out, &l->down};
+        for (int j = 0; j < 5; j++) formats[gpu_format_of(all[j]->type)] = true;
+        bool *of_both = l->gate.type == l->up.type ? pairs : formats;
+        of_both[gpu_format_of(l->gate.type)] = of_both[gpu_format_of(l->up.type)] = true;
     }
-    static const bool made[N_GPU_FORMATS] = {
-#define MEMBER(name, type) [GPU_FORMAT_##name] = true,
-        GPU_PRODUCT_FORMATS(MEMBER)
-#undef MEMBER
-    };
-    for (int f = 0; f < N_GPU_FORMATS; f++)
-        if (formats[f] && !made[f]) return false;
-    for (int f = 0; f < N_GPU_FORMATS; f++) g->products_wanted[f] = formats[f];
-    return true;
+}
+
+/* Marks what multiplies. Whether product.h takes every matrix. */
+static bool want_products(const struct backbone *b, bool wanted[N_MODULES]) {
+    bool formats[N_GPU_FORMATS] = {0}, pairs[N_GPU_FORMATS] = {0}, marks[N_MODULES] = {0}, made = true;
+    formats_of(b, formats, pairs);
+    for (int f = 0; f < N_GPU_FORMATS; f++) {
+        if (formats[f]) made = gpu_want_product(f, false, marks) && made;
+        if (pairs[f]) made = gpu_want_product(f, true, marks) && made;
+    }
+    for (int i = 0; i < N_MODULES && made; i++) wanted[i] = wanted[i] || marks[i];
+    for (int f = 0; f < N_GPU_FORMATS && !made; f++)
+        if (formats[f] || pairs[f]) gpu_want_matmul(f, wanted);
+    return made;
+}
+
+void gpu_modules_of_backbone(const struct gpu *g, const struct backbone *b, bool wanted[N_MODULES]) {
+    wanted[MODULE_backbone] = wanted[MODULE_sample] = true;
+    gpu_want_embed(gpu_format_of(b->weights.token_embd.type), wanted);
+    gpu_want_attention(&b->config, want_products(b, wanted), wanted);
+    int decode = gpu_decode_kernel(g, b);
+    if (decode == KERNEL_decode_q4_0) wanted[MODULE_decode_q4_0] = true;
+    if (decode == KERNEL_decode_q8_0) wanted[MODULE_decode_q8_0] = true;
+}
+
+static status want_modules(struct gpu *g, const struct backbone *b) {
+    bool wanted[N_MODULES] = {0};
+    gpu_modules_of_backbone(g, b, wanted);
+    return gpu_want_modules(g, wanted);
 }
 
 static status place_job(void *context) {
@@ -125,12 +146,11 @@ static status place_job(void *context) {
     struct gpu_backbone *d = g->backbone;
     struct device_memory measured = {.measuring = true};
     TRY(place_weights(g, d, &measured));
-    d->products = takes_products(g, d);
+    d->products = want_products(d->file, (bool[N_MODULES]){0});
     TRY(place_state(g, d, &measured));
-    TRY(gpu_decode_prepare(g, d));
+    gpu_decode_prepare(g, d);
     TRY(gpu_decode_place(g, d, &measured));
     d->memory = (struct device_memory){.what = "the language model", .total = measured.n_bytes};
-    TRY(gpu_load_formats(g));
     TRY(place_weights(g, d, &d->memory));
     TRY(place_state(g, d, &d->memory));
     TRY(gpu_decode_place(g, d, &d->memory));
@@ -143,6 +163,15 @@ static status place_job(void *context) {
     size_t widths[] = {(size_t)c->n_embd, (size_t)c->n_heads * (size_t)c->head_dim};
     for (int i = 0; i < 2; i++) TRY(gpu_clear(g, (device_address)(uintptr_t)buffers[i], rows * widths[i]));
     return gpu_wait(g, gpu_limit(g, 0, 0), "taking memory for the language model");
+}
+
+/* The weights are there; so must be the kernels. */
+static status kernels_job(void *context) {
+    struct gpu *g = context;
+    bool wanted[N_MODULES] = {0};
+    gpu_modules_of_backbone(g, g->backbone->file, wanted);
+    TRY(gpu_wait_modules(g, wanted));
+    return gpu_decode_ready(g, g->backbone);
 }
 
 static status free_job(void *context) {
@@ -266,9 +295,10 @@ status gpu_load_backbone(struct device *device, const struct backbone *b, bool s
                  n_slots, n_ctx, n_head);
     if (s == UTTER_OK) s = new_backbone(b, n_head, n_slots, n_ctx, &g->backbone);
     if (s == UTTER_OK) {
-        int64_t compile = 60 * (int64_t)1000000000;  // of kernels that the driver has not seen yet
-        s = gpu_call(g, place_job, NO_DEADLINE, gpu_limit(g, 0, 0) + compile);
+        s = want_modules(g, b);
+        if (s == UTTER_OK) s = gpu_call(g, place_job, NO_DEADLINE, gpu_limit(g, 0, 0));
         if (s == UTTER_OK) s = upload(g, b, g->backbone, head_rows);
+        if (s == UTTER_OK) s = gpu_call(g, kernels_job, NO_DEADLINE, gpu_limit(g, 0, 0) + g->compile_ns);
         if (s == UTTER_OK) {
             g->backbone->file = NULL;
             gpu_describe(g);

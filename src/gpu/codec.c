@@ -158,10 +158,7 @@ static status attention(struct gpu *g, const struct plan *plan, const struct gpu
                                         .n_heads = d->config.n_heads,
                                         .head_dim = head_dim,
                                         .scale = 1 / sqrtf((float)head_dim)};
-    enum gpu_kernel kernel = head_dim % 8 || head_dim > CODEC_HEAD_DIM ? KERNEL_codec_attention_any
-                             : d->exact                                ? KERNEL_codec_attention_exact
-                                                                       : KERNEL_codec_attention;
-    return gpu_launch(g, kernel, d->config.n_heads, d->launching->n_tiles, &args);
+    return gpu_launch(g, d->attention, d->config.n_heads, d->launching->n_tiles, &args);
 }
 
 static status transformer(struct gpu *g, const struct plan *plan, const struct gpu_codec_block *b,

@@ -64,7 +64,8 @@ enum {
 /* Every pointer but `blocks` and `halves` is a device address. */
 struct gpu_codec {
     struct codec_config config;
-    bool exact;        // pairs of halves
+    bool exact;  // pairs of halves
+    enum gpu_kernel attention;
     bool tiles;        // the card has the shared memory of codec_matmul_tile
     double n_weights;  // that a frame is multiplied with
     struct device_memory memory, work;

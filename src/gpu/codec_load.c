@@ -12,7 +12,6 @@ enum {
     FLOATS_AT_ONCE = 4 << 20,       // of weights on their way
     ROWS_AT_ONCE = 8192,            // likewise
     KINDS = 9 + 2 * CODEC_RESNETS,  // of sources that are not a block's
-    COMPILE_SECONDS = 60,           // of kernels that the driver has not seen yet
 };
 
 /* Where a matrix of the file goes. */
@@ -70,13 +69,60 @@ static void list_sources(struct gpu_codec *d, struct loading *l) {
     l->n_sources = (int)(s - l->sources);
 }
 
+/* The formats of the matrices that become halves. */
+static void formats_of(const struct codec *c, bool formats[N_GPU_FORMATS]) {
+    formats[gpu_format_of(c->embed.type)] = formats[gpu_format_of(c->head.type)] = true;
+    for (int i = 0; i < CODEC_RESNETS; i++)
+        formats[gpu_format_of(c->resnets[i].conv1.type)] = formats[gpu_format_of(c->resnets[i].conv2.type)] = true;
+    for (int i = 0; i < c->config.n_blocks; i++) {
+        const struct codec_block *b = &c->blocks[i];
+        const struct matrix *all[] = {&b->c_attn, &b->c_proj, &b->fc1, &b->fc2};
+        for (int j = 0; j < 4; j++) formats[gpu_format_of(all[j]->type)] = true;
+    }
+}
+
 /* With floats in the file, sums are to be as good as with floats. */
-static bool wants_exact(const struct loading *l) {
-    for (int i = 0; i < l->n_sources; i++)
-        if (l->sources[i].use == AS_HALVES && l->sources[i].from != &l->inverse &&
-            l->sources[i].from->type == BLOCK_F32)
-            return true;
-    return false;
+static bool wants_exact(const struct codec *c) {
+    bool formats[N_GPU_FORMATS] = {0};
+    formats_of(c, formats);
+    return formats[GPU_FORMAT_f32];
+}
+
+/* ---- kernels ---- */
+
+static bool has_tiles(const struct gpu *g) { return g->info.shared_bytes >= CODEC_TILE_BYTES; }
+
+static enum gpu_kernel attention_kernel(const struct codec_config *k, bool exact) {
+    int head_dim = k->n_embd / k->n_heads;
+    return head_dim % 8 || head_dim > CODEC_HEAD_DIM ? KERNEL_codec_attention_any
+           : exact                                   ? KERNEL_codec_attention_exact
+                                                     : KERNEL_codec_attention;
+}
+
+/* Those that the weights pass through. */
+static void want_loading(const struct codec *c, bool wanted[N_MODULES]) {
+    bool formats[N_GPU_FORMATS] = {[GPU_FORMAT_f32] = true};  // of the inverse transform
+    formats_of(c, formats);
+    formats[gpu_format_of(c->project_out.type)] = formats[gpu_format_of(c->fc_post_a.type)] = true;
+    for (int f = 0; f < N_GPU_FORMATS; f++)
+        if (formats[f]) gpu_want_embed(f, wanted);
+    wanted[MODULE_codec_load] = true;
+}
+
+void gpu_modules_of_codec(const struct gpu *g, const struct codec *c, bool wanted[N_MODULES]) {
+    want_loading(c, wanted);
+    wanted[MODULE_codec] = wanted[MODULE_codec_strip] = true;
+    if (has_tiles(g)) wanted[MODULE_codec_tile] = true;
+    enum gpu_kernel attention = attention_kernel(&c->config, wants_exact(c));
+    wanted[attention == KERNEL_codec_attention_any     ? MODULE_codec_attention_any
+           : attention == KERNEL_codec_attention_exact ? MODULE_codec_attention_exact
+                                                       : MODULE_codec_attention] = true;
+}
+
+static status want_modules(struct gpu *g, const struct codec *c) {
+    bool wanted[N_MODULES] = {0};
+    gpu_modules_of_codec(g, c, wanted);
+    return gpu_want_modules(g, wanted);
 }
 
 /* ---- memory ---- */
@@ -224,19 +270,11 @@ static status place_job(void *context) {
     struct gpu *g = context;
     struct gpu_codec *d = g->codec;
     struct loading *l = d->loading;
-    struct device_memory measured = {.measuring = true};
-    for (int i = 0; i < l->n_sources; i++) {
-        struct gpu_matrix unused;  // so that the format is known to be wanted
-        TRY(gpu_place_matrix(g, &measured, l->sources[i].from, 1, &unused));
-    }
-    TRY(gpu_load_formats(g));
-    bool strip;
-    TRY(gpu_allow_shared(g, KERNEL_codec_matmul_tile, CODEC_TILE_BYTES, &d->tiles));
-    TRY(gpu_allow_shared(g, KERNEL_codec_matmul_strip, CODEC_STRIP_BYTES, &strip));
-    if (!strip)
+    d->tiles = has_tiles(g);
+    if (g->info.shared_bytes < CODEC_STRIP_BYTES)
         return fail(UTTER_DEVICE, "GPU %d (%.100s) gives a block less shared memory than the codec needs",
                     g->options.index, g->info.name);
-    measured.n_bytes = 0;
+    struct device_memory measured = {.measuring = true};
     TRY(place_weights(g, d, l, &measured));
     d->memory = (struct device_memory){.what = "the codec", .total = measured.n_bytes};
     TRY(place_weights(g, d, l, &d->memory));
@@ -244,6 +282,9 @@ static status place_job(void *context) {
     TRY(place_host(g, d));
     l->memory.what = l->raw_memory.what = "loading the codec";
     TRY(place_loading(g, d, l, &l->memory));
+    bool wanted[N_MODULES] = {0};
+    want_loading(l->file, wanted);
+    TRY(gpu_wait_modules(g, wanted));
     return gpu_wait(g, gpu_limit(g, (double)d->memory.n_bytes, 0), "clearing memory");
 }
 
@@ -299,8 +340,14 @@ static void free_loading_memory(struct gpu *g, struct loading *l) {
     gpu_free(g, &l->raw_memory);
 }
 
+/* The weights are there; so must be the kernels. */
 static status loaded_job(void *context) {
     struct gpu *g = context;
+    bool wanted[N_MODULES] = {0};
+    gpu_modules_of_codec(g, g->codec->loading->file, wanted);
+    TRY(gpu_wait_modules(g, wanted));
+    if (g->codec->tiles) TRY(gpu_allow_shared(g, KERNEL_codec_matmul_tile, CODEC_TILE_BYTES));
+    TRY(gpu_allow_shared(g, KERNEL_codec_matmul_strip, CODEC_STRIP_BYTES));
     free_loading_memory(g, g->codec->loading);
     return UTTER_OK;
 }
@@ -439,7 +486,7 @@ static status upload(struct gpu *g, const struct gpu_codec *d) {
     TRY(upload_vectors(g, d));
     TRY(gpu_flush(g));
     for (int i = 0; i < l->n_sources; i++) TRY(upload_source(g, l, &l->sources[i]));
-    return gpu_call(g, loaded_job, NO_DEADLINE, gpu_limit(g, 0, 0));
+    return gpu_call(g, loaded_job, NO_DEADLINE, gpu_limit(g, 0, 0) + g->compile_ns);
 }
 
 static status prepare(struct gpu_codec *d, struct loading *l) {
@@ -451,7 +498,8 @@ static status prepare(struct gpu_codec *d, struct loading *l) {
     l->inverse = (struct matrix){.data = inverse, .type = BLOCK_F32, .rows = k->n_fft, .cols = k->n_fft + 2};
     TRY(alloc_for(&l->sources, (size_t)(KINDS + 4 * k->n_blocks), sizeof *l->sources, "a list of matrices"));
     list_sources(d, l);
-    d->exact = wants_exact(l);
+    d->exact = wants_exact(l->file);
+    d->attention = attention_kernel(k, d->exact);
     l->floats_room = FLOATS_AT_ONCE;
     for (int i = 0; i < l->n_sources; i++) {
         size_t cols = (size_t)l->sources[i].from->cols;
@@ -505,8 +553,8 @@ status gpu_load_codec(struct device *device, const struct codec *c) {
         return s;
     }
     g->codec = d;
-    int64_t compile = COMPILE_SECONDS * (int64_t)1000000000;
-    s = gpu_call(g, place_job, NO_DEADLINE, gpu_limit(g, 0, 0) + compile);
+    s = want_modules(g, c);
+    if (s == UTTER_OK) s = gpu_call(g, place_job, NO_DEADLINE, gpu_limit(g, 0, 0) + g->compile_ns);
     if (s == UTTER_OK) s = upload(g, d);
     if (s == UTTER_OK) {
         d->loading = NULL;

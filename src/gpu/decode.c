@@ -13,22 +13,6 @@ enum { LAUNCH_STEPS = 64 };  // tokens of a launch: between launches it is seen 
 static int div_up(int a, int b) { return (a + b - 1) / b; }
 static int largest(int a, int b) { return a > b ? a : b; }
 
-/* A format's kernel, or -1. */
-static int kernel_of(enum gpu_format format) {
-    static const enum gpu_format formats[N_DECODE_KERNELS] = {
-#define MEMBER(name, type) GPU_FORMAT_##name,
-        GPU_DECODE_FORMATS(MEMBER)
-#undef MEMBER
-    };
-    for (int i = 0; i < N_DECODE_KERNELS; i++)
-        if (formats[i] == format) return i;
-    return -1;
-}
-
-static bool is_usual(enum gpu_format format, enum gpu_format layers) {
-    return format == layers || format == GPU_FORMAT_q8_0;
-}
-
 /* Places in shared memory for a grid of n_blocks; returns how many bytes in all. */
 static int lay_out(const struct gpu_backbone *d, int n_blocks, struct decode_args *a) {
     const struct backbone_config *c = &d->config;
@@ -48,44 +32,56 @@ static int lay_out(const struct gpu_backbone *d, int n_blocks, struct decode_arg
     return a->at_logits + rows * (int)sizeof(float);
 }
 
-/* Whether the kernel is made for the model. */
-static bool fits(const struct gpu_backbone *d) {
-    const struct backbone_config *c = &d->config;
-    enum gpu_format format = d->layers[0].q.format;
-    if (kernel_of(format) < 0 || !is_usual(d->token_embd.format, format) || !is_usual(d->head.format, format))
-        return false;
+static bool is_usual(block_type type, block_type layers) { return type == layers || type == BLOCK_Q8_0; }
+
+/* Whether decode.c is made for the model, but for its format. */
+static bool fits(const struct backbone *b) {
+    const struct backbone_config *c = &b->config;
+    block_type type = b->weights.layers[0].q.type;
+    if (!is_usual(b->weights.token_embd.type, type) || !is_usual(b->weights.output.type, type)) return false;
     for (int i = 0; i < c->n_layers; i++) {
-        const struct gpu_layer *l = &d->layers[i];
-        const struct gpu_matrix *all[] = {&l->q, &l->k, &l->v, &l->attn_out, &l->gate, &l->up, &l->down};
+        const struct backbone_layer *l = &b->weights.layers[i];
+        const struct matrix *all[] = {&l->q, &l->k, &l->v, &l->attn_out, &l->gate, &l->up, &l->down};
         for (int j = 0; j < 7; j++)
-            if (all[j]->format != format) return false;
+            if (all[j]->type != type) return false;
     }
     return c->head_dim == DECODE_HEAD_DIM && c->n_heads / c->n_kv_heads <= DECODE_GROUP &&
            c->n_embd <= DECODE_MAX_WIDTH && c->n_embd % 8 == 0 && c->n_ffn % 8 == 0;
 }
 
-status gpu_decode_prepare(struct gpu *g, struct gpu_backbone *d) {
+int gpu_decode_kernel(const struct gpu *g, const struct backbone *b) {
+    if (!g->info.cooperative || !fits(b)) return -1;
+    switch (b->weights.layers[0].q.type) {
+#define MEMBER(name, type) \
+    case type:             \
+        return KERNEL_decode_##name;
+        GPU_DECODE_FORMATS(MEMBER)
+#undef MEMBER
+        default:
+            return -1;
+    }
+}
+
+void gpu_decode_prepare(struct gpu *g, struct gpu_backbone *d) {
     struct gpu_decode *k = &d->decode;
+    int kernel = gpu_decode_kernel(g, d->file);
     k->usable = false;
-    if (!g->info.cooperative || !fits(d)) return UTTER_OK;
+    if (kernel < 0) return;
     int blocks = g->info.multiprocessors;
     if (blocks > d->config.n_ffn / 8) blocks = d->config.n_ffn / 8;  // every block must have work in every layer
     if (blocks > SAMPLE_LIST / 2) blocks = SAMPLE_LIST / 2;
-    int shared = lay_out(d, blocks, &k->args), resident = 0;
-    if (shared > g->info.shared_bytes) return UTTER_OK;
+    int shared = lay_out(d, blocks, &k->args);
+    if (shared > g->info.shared_bytes) return;
     // the kernel's way of dividing by the units of a tile is exact up to here
     int most = (k->args.at_activations - k->args.at_part) / (16 * (int)sizeof(float));
     if (most * div_up(d->config.n_ffn, 4 * GROUP) >= 65536 || most * div_up(d->config.n_embd, 4 * GROUP) >= 65536)
-        return UTTER_OK;
-    TRY(gpu_load_decode(g, kernel_of(d->layers[0].q.format), shared, &resident));
-    if (resident < 1) return UTTER_OK;
-    k->kernel = kernel_of(d->layers[0].q.format);
+        return;
+    k->kernel = (enum gpu_kernel)kernel;
     k->n_blocks = blocks;
     k->shared_bytes = shared;
     k->args.n_splits = div_up(d->n_ctx, DECODE_SPLIT);
     if (k->args.n_splits > DECODE_SPLITS) k->args.n_splits = DECODE_SPLITS;
     k->usable = true;
-    return UTTER_OK;
 }
 
 status gpu_decode_place(struct gpu *g, struct gpu_backbone *d, struct device_memory *m) {
@@ -165,6 +161,15 @@ status gpu_decode_upload(struct gpu *g, struct gpu_backbone *d) {
     a->interleaved = c->rope_interleaved;
     a->eps = c->norm_eps;
     a->scale = 1 / sqrtf((float)c->head_dim);
+    return UTTER_OK;
+}
+
+status gpu_decode_ready(struct gpu *g, struct gpu_backbone *d) {
+    struct gpu_decode *k = &d->decode;
+    if (!k->usable) return UTTER_OK;
+    int resident = 0;
+    TRY(gpu_resident_blocks(g, k->kernel, DECODE_THREADS, k->shared_bytes, &resident));
+    k->usable = resident > 0;
     return UTTER_OK;
 }
 

@@ -8,15 +8,19 @@ struct gpu_backbone;
 
 struct gpu_decode {
     bool usable;  // the kernel is made for this model and runs on this card
-    int kernel;   // of enum gpu_decode_kernel
+    enum gpu_kernel kernel;
     int n_blocks, shared_bytes;
     struct decode_args args;
 };
 
-/* While loading, in this order; the first two are jobs. The first loads the kernel when the model and the card fit. */
-status gpu_decode_prepare(struct gpu *g, struct gpu_backbone *d);
+/* The kernel that is made for the model, if this card can run such; -1: none. */
+int gpu_decode_kernel(const struct gpu *g, const struct backbone *b);
+
+/* While loading, in this order; all but `upload` are of jobs. The last once the kernel is there. */
+void gpu_decode_prepare(struct gpu *g, struct gpu_backbone *d);
 status gpu_decode_place(struct gpu *g, struct gpu_backbone *d, struct device_memory *m);
 status gpu_decode_upload(struct gpu *g, struct gpu_backbone *d);
+status gpu_decode_ready(struct gpu *g, struct gpu_backbone *d);
 
 /* Whether a sequence with these settings can be generated so. */
 bool gpu_decode_takes(const struct gpu_backbone *d, const struct sequence *s);

@@ -10,6 +10,8 @@
 enum { OPEN_SECONDS = 60 };  // a driver that wakes up a sleeping card and compiles kernels takes seconds
 
 static status open_job(void *context);
+static status first_modules_job(void *context);
+static status want_modules(struct gpu *g);
 static void release(void *context, bool lost);
 static int64_t n_bytes(const struct device *d);
 static const char *describe(const struct device *d);
@@ -53,7 +55,7 @@ static const struct device_ops ops = {
 status gpu_open(const struct gpu_options *options, const struct log *log, struct device **out) {
     *out = NULL;
 #ifndef UTTER_GPU_KERNELS
-    (void)options, (void)log, (void)open_job, (void)release, (void)ops;
+    (void)options, (void)log, (void)open_job, (void)first_modules_job, (void)want_modules, (void)release, (void)ops;
     return fail(UTTER_UNSUPPORTED,
                 "this utter was built without GPU kernels (the build found no clang 17 or later); use a build that has "
                 "them, or --device cpu");
@@ -62,6 +64,7 @@ status gpu_open(const struct gpu_options *options, const struct log *log, struct
     if (!g) return fail_memory(sizeof *g, "a GPU");
     g->base.ops = &ops;
     g->options = *options;
+    g->compile_ns = options->patience_ns > 0 ? options->patience_ns : OPEN_SECONDS * (int64_t)1000000000;
     if (g->options.patience_ns <= 0) g->options.patience_ns = 10 * (int64_t)1000000000;
     if (g->options.chunk_bytes == 0) g->options.chunk_bytes = 32 << 20;
     if (log) g->log = *log;
@@ -72,9 +75,10 @@ status gpu_open(const struct gpu_options *options, const struct log *log, struct
         free(g);
         return s;
     }
-    int64_t limit = options->patience_ns > 0 ? options->patience_ns : OPEN_SECONDS * (int64_t)1000000000;
     int64_t start = clock_ns();
-    s = gpu_call(g, open_job, NO_DEADLINE, limit);
+    s = gpu_call(g, open_job, NO_DEADLINE, g->compile_ns);
+    if (s == UTTER_OK) s = want_modules(g);
+    if (s == UTTER_OK) s = gpu_call(g, first_modules_job, NO_DEADLINE, g->compile_ns);
     if (s != UTTER_OK) {
         char sentence[1024];
         snprintf(sentence, sizeof sentence, "%s", fail_message());
@@ -123,9 +127,25 @@ static status open_job(void *context) {
     if (r == CUDA_SUCCESS) r = g->driver.host_alloc(&staging, STAGING_BYTES, 0);
     g->staging = staging;
     if (r != CUDA_SUCCESS) return gpu_failed(g, r, "opening it");
-    TRY(gpu_load_common(g));
+    return gpu_open_modules(g);
+}
+
+/* A driver that takes these takes all. */
+static const bool first_modules[N_MODULES] = {[MODULE_backbone] = true};
+
+static status first_modules_job(void *context) {
+    struct gpu *g = context;
+    TRY(gpu_wait_modules(g, first_modules));
     gpu_describe(g);
     return UTTER_OK;
+}
+
+/* What is to be loaded is compiled from here on, side by side. */
+static status want_modules(struct gpu *g) {
+    bool wanted[N_MODULES] = {[MODULE_backbone] = true};
+    if (g->options.backbone) gpu_modules_of_backbone(g, g->options.backbone, wanted);
+    if (g->options.codec) gpu_modules_of_codec(g, g->options.codec, wanted);
+    return gpu_want_modules(g, wanted);
 }
 
 /* On the worker's thread, as its last act. What a lost card holds is left to the end of the process: a call to give it
@@ -134,14 +154,7 @@ static void release(void *context, bool lost) {
     struct gpu *g = context;
     gpu_free_backbone(g);
     gpu_free_codec(g);
-    if (!lost && g->context) {
-        for (int f = 0; f < N_GPU_FORMATS; f++)
-            if (g->format_modules[f]) g->driver.module_unload(g->format_modules[f]);
-        for (int f = 0; f < N_GPU_FORMATS; f++)
-            if (g->product_modules[f]) g->driver.module_unload(g->product_modules[f]);
-        for (int i = 0; i < N_DECODE_KERNELS; i++)
-            if (g->decode_modules[i]) g->driver.module_unload(g->decode_modules[i]);
-        if (g->common) g->driver.module_unload(g->common);
+    if (gpu_close_modules(g, lost) && !lost && g->context) {
         if (g->staging) g->driver.host_free(g->staging);
         if (g->stream) g->driver.stream_destroy(g->stream);
         g->driver.context_release(g->info.device);

@@ -7,8 +7,11 @@
 struct gpu_options {
     int index;            // number of the card, from 0
     int64_t patience_ns;  // so long beyond its own time may work take before the card counts as lost; 0: 10 s
-    size_t chunk_bytes;   // memory is taken from the driver in pieces of at least this; 0: 32 MiB. Smaller pieces show
-                          // memory checkers more.
+    /* What will be loaded, so that its kernels are compiled from the start; only gpu_open reads them. NULL: unknown. */
+    const struct backbone *backbone;
+    const struct codec *codec;
+    size_t chunk_bytes;  // memory is taken from the driver in pieces of at least this; 0: 32 MiB. Smaller pieces show
+                         // memory checkers more.
 };
 
 /* Opens card `index`. Every reason why not is a sentence of its own. A card that does not answer in time, here or in

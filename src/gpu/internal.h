@@ -11,9 +11,16 @@
 #include "gpu/kernels/list.h"
 #include "gpu/worker.h"
 
+enum gpu_module {
+#define MEMBER(name) MODULE_##name,
+    GPU_MODULES(MEMBER)
+#undef MEMBER
+        N_MODULES
+};
+
 enum gpu_kernel {
-#define MEMBER(name, n_threads) KERNEL_##name,
-    GPU_COMMON_KERNELS(MEMBER)
+#define MEMBER(module, name, n_threads) KERNEL_##name,
+    GPU_KERNELS(MEMBER)
 #undef MEMBER
         N_KERNELS
 };
@@ -23,27 +30,6 @@ enum gpu_format {
     GPU_FORMATS(MEMBER)
 #undef MEMBER
         N_GPU_FORMATS
-};
-
-enum gpu_format_kernel {
-#define MEMBER(name, n_threads) FORMAT_KERNEL_##name,
-    GPU_FORMAT_KERNELS(MEMBER)
-#undef MEMBER
-        N_FORMAT_KERNELS
-};
-
-enum gpu_product_kernel {
-#define MEMBER(name, n_threads) PRODUCT_KERNEL_##name,
-    GPU_PRODUCT_KERNELS(MEMBER)
-#undef MEMBER
-        N_PRODUCT_KERNELS
-};
-
-enum gpu_decode_kernel {
-#define MEMBER(name, type) DECODE_KERNEL_##name,
-    GPU_DECODE_FORMATS(MEMBER)
-#undef MEMBER
-        N_DECODE_KERNELS
 };
 
 enum {
@@ -72,6 +58,7 @@ struct gpu_matrix {
 struct gpu {
     struct device base;
     struct gpu_options options;
+    int64_t compile_ns;  // that the driver may take for kernels that it has not seen yet
     struct log log;
     struct worker *worker;
     pthread_mutex_t lanes;  // both lanes' calls use the job, the staging and the stream
@@ -82,15 +69,9 @@ struct gpu {
     struct driver_device info;
     cuda_context context;
     cuda_stream stream;
-    const char *kernels;  // "sm_80"
-    cuda_module common;
-    cuda_function functions[N_KERNELS];
-    cuda_module format_modules[N_GPU_FORMATS];  // NULL until a model needs one
-    cuda_function format_functions[N_GPU_FORMATS][N_FORMAT_KERNELS];
-    cuda_module product_modules[N_GPU_FORMATS];  // the same
-    cuda_function product_functions[N_GPU_FORMATS][N_PRODUCT_KERNELS];
-    cuda_module decode_modules[N_DECODE_KERNELS];  // NULL until a model needs one
-    cuda_function decode_functions[N_DECODE_KERNELS];
+    const char *kernels;                 // "sm_80"
+    struct modules *modules;             // modules.c
+    cuda_function functions[N_KERNELS];  // NULL: its module was not waited for
 
     /* Memory that the card reads and writes itself; everything to and from the card passes through it. */
     unsigned char *staging;  // [STAGING_BYTES]
@@ -100,7 +81,6 @@ struct gpu {
         size_t from, n_bytes;  // in staging
     } copies[MAX_COPIES];      // waiting to be uploaded
     int n_copies;
-    bool formats_wanted[N_GPU_FORMATS], products_wanted[N_GPU_FORMATS];
 
     struct gpu_backbone *backbone;
     struct gpu_codec *codec;
@@ -120,13 +100,16 @@ status gpu_launch(struct gpu *g, enum gpu_kernel kernel, int64_t grid_x, int64_t
 /* With so much shared memory besides, that gpu_allow_shared allowed. Job. */
 status gpu_launch_shared(struct gpu *g, enum gpu_kernel kernel, int64_t grid_x, int64_t grid_y, const void *args,
                          int shared_bytes);
-/* *allowed: whether blocks of the kernel can have so much shared memory on this card. Job. */
-status gpu_allow_shared(struct gpu *g, enum gpu_kernel kernel, int shared_bytes, bool *allowed);
+/* Blocks of the kernel can have so much shared memory from now on; the card has it. Job. */
+status gpu_allow_shared(struct gpu *g, enum gpu_kernel kernel, int shared_bytes);
 /* Blocks that wait for each other: all run at once, or the launch fails. Job. */
-status gpu_launch_decode(struct gpu *g, int kernel, int n_blocks, int shared_bytes, const struct decode_args *args);
+status gpu_launch_decode(struct gpu *g, enum gpu_kernel kernel, int n_blocks, int shared_bytes,
+                         const struct decode_args *args);
+/* Asks for a block's shared memory. *resident: blocks that a multiprocessor can hold. Job. */
+status gpu_resident_blocks(struct gpu *g, enum gpu_kernel kernel, int n_threads, int shared_bytes, int *resident);
 /* y = W x for n columns, by the kernel that suits n. Job. */
 status gpu_matmul(struct gpu *g, const struct gpu_matrix *m, struct matmul_args args);
-/* product.c for n_parts matrices of one format, which args does not name yet. Job. */
+/* product.h for n_parts matrices of one format, which args does not name yet. Job. */
 status gpu_product(struct gpu *g, const struct gpu_matrix *const *parts, bool pair, struct product_args args);
 status gpu_embed(struct gpu *g, const struct gpu_matrix *m, const int32_t *tokens, int n, float *x);
 status gpu_clear(struct gpu *g, device_address to, size_t n_bytes);
@@ -147,11 +130,21 @@ status gpu_alloc(struct gpu *g, struct device_memory *m, size_t n_bytes, void *o
 /* Job; does nothing on a lost card. */
 void gpu_free(struct gpu *g, struct device_memory *m);
 
-/* Loads the modules of the formats that formats_wanted and products_wanted name. Job. */
-status gpu_load_formats(struct gpu *g);
-status gpu_load_common(struct gpu *g);
-/* Loads decode.c's kernel and asks for its shared memory. *resident: its blocks that a multiprocessor can hold. Job. */
-status gpu_load_decode(struct gpu *g, int kernel, int shared_bytes, int *resident);
+/* Marks the modules that a format needs. The last: false when product.h is not made for it. */
+void gpu_want_embed(enum gpu_format format, bool wanted[N_MODULES]);
+void gpu_want_matmul(enum gpu_format format, bool wanted[N_MODULES]);
+bool gpu_want_product(enum gpu_format format, bool pair, bool wanted[N_MODULES]);
+
+/* ---- modules.c ---- */
+
+/* Job. */
+status gpu_open_modules(struct gpu *g);
+/* Has those compiled that are not yet; does not wait for it. */
+status gpu_want_modules(struct gpu *g, const bool wanted[N_MODULES]);
+/* The same, and their kernels can be launched after. Says so when it takes a while; lost after the job's limit. Job. */
+status gpu_wait_modules(struct gpu *g, const bool wanted[N_MODULES]);
+/* False: the driver is still at it, and the context must be left alone. */
+bool gpu_close_modules(struct gpu *g, bool lost);
 
 /* ---- upload.c: weights to the device. On the caller's thread: the files that are read belong to the caller, who may
    take them away once a call has failed ---- */
@@ -174,6 +167,7 @@ void gpu_reset(struct device *d, int slot);
 status gpu_prefill(struct device *d, int slot, const int32_t *tokens, int n, float *logits, int64_t deadline);
 status gpu_generate(struct device *d, struct generation *generations, int n, int steps, int64_t deadline);
 void gpu_free_backbone(struct gpu *g);  // job
+void gpu_modules_of_backbone(const struct gpu *g, const struct backbone *b, bool wanted[N_MODULES]);
 
 /* The sampler's settings and state to and from a row of a generate call. */
 void gpu_sequence_of_sampler(const struct sampler *s, struct sequence *out);
@@ -182,6 +176,7 @@ void gpu_sampler_of_sequence(const struct sequence *s, struct sampler *out);
 status gpu_load_codec(struct device *d, const struct codec *c);
 status gpu_synthesize(struct device *d, const struct synthesis *pieces, int n, int64_t deadline);
 void gpu_free_codec(struct gpu *g);  // job
+void gpu_modules_of_codec(const struct gpu *g, const struct codec *c, bool wanted[N_MODULES]);
 
 /* Device memory taken by what is loaded. */
 size_t gpu_bytes_of_backbone(const struct gpu *g);

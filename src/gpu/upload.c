@@ -35,7 +35,6 @@ static void row_bytes(enum gpu_format format, int64_t cols, size_t out[N_PLANES]
 status gpu_place_matrix(struct gpu *g, struct device_memory *memory, const struct matrix *m, int64_t rows,
                         struct gpu_matrix *out) {
     *out = (struct gpu_matrix){.format = gpu_format_of(m->type)};
-    g->formats_wanted[out->format] = true;
     out->w.rows = (i32)rows;
     out->w.cols = (i32)m->cols;
     out->w.groups = (i32)((m->cols + GROUP - 1) / GROUP);

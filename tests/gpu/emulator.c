@@ -456,30 +456,16 @@ const char *emulator_launch_together(emulated_kernel *kernel, int grid_x, int th
 
 /* ---- the kernels ---- */
 
-#define DECLARE(name, n)         \
+#define DECLARE(module, name, n) \
     void name(const void *args); \
     extern const u32 name##_args_bytes;
-#define ENTRY(name, n) {#name, name, n, &name##_args_bytes},
-/* Every kernel of a format. */
-#define OF_FORMAT(X, format) \
-    X(embed_##format, 256) X(matvec_##format, 256) X(matmul_rows_##format, 256) X(matmul_tile_##format, 256)
-#define DECLARE_FORMAT(format, type) OF_FORMAT(DECLARE, format)
-#define ENTRY_FORMAT(format, type) OF_FORMAT(ENTRY, format)
-#define OF_PRODUCT(X, format)    \
-    X(product_few_##format, 256) \
-    X(product_few_pair_##format, 256) X(product_many_##format, 256) X(product_many_pair_##format, 256)
-#define DECLARE_PRODUCT(format, type) OF_PRODUCT(DECLARE, format)
-#define ENTRY_PRODUCT(format, type) OF_PRODUCT(ENTRY, format)
-#define DECLARE_DECODE(format, type) DECLARE(decode_##format, DECODE_THREADS)
-#define ENTRY_DECODE(format, type) ENTRY(decode_##format, DECODE_THREADS)
+GPU_KERNELS(DECLARE)
 
-GPU_COMMON_KERNELS(DECLARE)
-GPU_FORMATS(DECLARE_FORMAT)
-GPU_PRODUCT_FORMATS(DECLARE_PRODUCT)
-GPU_DECODE_FORMATS(DECLARE_DECODE)
-
-static const struct emulated_entry entries[] = {GPU_COMMON_KERNELS(ENTRY) GPU_FORMATS(ENTRY_FORMAT) GPU_PRODUCT_FORMATS(
-    ENTRY_PRODUCT) GPU_DECODE_FORMATS(ENTRY_DECODE)};
+static const struct emulated_entry entries[] = {
+#define ENTRY(module, name, n) {#name, name, n, &name##_args_bytes},
+    GPU_KERNELS(ENTRY)
+#undef ENTRY
+};
 
 const struct emulated_entry *emulator_find(const char *name) {
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)

@@ -1,5 +1,6 @@
 #include "standin.h"
 
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -269,8 +270,11 @@ EXPORT cuda_result cuEventQuery(cuda_event event) {
     return cuStreamQuery(NULL);
 }
 
-EXPORT cuda_result cuModuleLoadDataEx(cuda_module *module, const void *image, unsigned n_options, int *options,
-                                      void **values) {
+/* Modules come from several threads at once. */
+static pthread_mutex_t modules_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static cuda_result load_module(cuda_module *module, const void *image, unsigned n_options, int *options,
+                               void **values) {
     int result = fault(STANDIN_MODULE);
     if (result) {
         for (unsigned i = 0; i < n_options; i++)
@@ -280,7 +284,16 @@ EXPORT cuda_result cuModuleLoadDataEx(cuda_module *module, const void *image, un
     if (!strstr(image, ".version") || !strstr(image, ".target sm_")) return 218;
     *module = (cuda_module)(uintptr_t)image;  // outlives the module
     standin.live_modules++;
+    standin.n_modules++;
     return 0;
+}
+
+EXPORT cuda_result cuModuleLoadDataEx(cuda_module *module, const void *image, unsigned n_options, int *options,
+                                      void **values) {
+    pthread_mutex_lock(&modules_lock);
+    cuda_result r = load_module(module, image, n_options, options, values);
+    pthread_mutex_unlock(&modules_lock);
+    return r;
 }
 
 EXPORT cuda_result cuModuleUnload(cuda_module module) {

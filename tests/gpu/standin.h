@@ -42,6 +42,7 @@ struct standin {
     /* What happened. */
     int n_launches, n_together;  // of those, with blocks that wait for each other
     int n_graph_launches;
+    int n_modules;  // that were compiled
     int live_allocations, live_host, live_modules, live_streams, live_events, live_graphs, live_contexts;
     size_t live_bytes;
     char failure[256];  // what the emulator found wrong; "" for nothing

@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,9 +123,9 @@ static void kernels_refused(void **unused) {
     assert_int_equal(gpu_open(&(struct gpu_options){.patience_ns = 60 * second}, NULL, &d), UTTER_DEVICE);
     sentence_holds("update the NVIDIA driver to 470");
     s = rig_standin();
-    s->missing = "sample";
+    s->missing = "rope_store";
     assert_int_equal(gpu_open(&(struct gpu_options){.patience_ns = 60 * second}, NULL, &d), UTTER_DEVICE);
-    sentence_holds("looking for the kernel sample");
+    sentence_holds("looking for the kernel rope_store");
     rig_standin();
 }
 
@@ -214,6 +215,110 @@ static void too_little_memory(void **unused) {
     sampler_free(sampler);
     rig_close(d);
     codec_free(c);
+    backbone_free(b);
+}
+
+/* ---- kernels ---- */
+
+/* Only what a model needs is compiled, when it is known or from the start, and once. */
+static void kernels_of_a_model(void **unused) {
+    (void)unused;
+    struct backbone *b = rig_backbone("llama-q4_0");
+    struct codec *c = open_codec();
+    int n_modules[2];
+    for (int known = 0; known < 2; known++) {
+        struct standin *s = rig_standin();
+        struct device *d;
+        struct gpu_options options = {.patience_ns = 60 * second};
+        if (known) options.backbone = b, options.codec = c;
+        assert_ok(gpu_open(&options, NULL, &d));
+        if (!known) assert_int_equal(s->n_modules, 1);
+        assert_ok(d->ops->load_codec(d, c));
+        assert_ok(d->ops->load_backbone(d, b, false, 1, 64));
+        n_modules[known] = s->n_modules;
+        rig_close(d);
+    }
+    assert_int_equal(n_modules[0], n_modules[1]);
+    // backbone, sample, attention, embedding, products, their pair, decode; the head's products at most; six of the codec
+    assert_in_range(n_modules[0], 13, 16);
+    codec_free(c);
+    backbone_free(b);
+}
+
+/* A kernel that the driver refuses, or compiles for ever, while weights are on their way. */
+static void kernels_of_a_model_refused(void **unused) {
+    (void)unused;
+    struct backbone *b = rig_backbone("llama-q4_0");
+    struct codec *c = open_codec();
+    struct standin *s = rig_standin();
+    struct device *d = open_card(60 * second);
+    s->missing = "sample";
+    assert_int_equal(d->ops->load_backbone(d, b, false, 1, 64), UTTER_DEVICE);
+    sentence_holds("looking for the kernel sample");
+    assert_int_equal(d->ops->load_codec(d, c), UTTER_DEVICE);
+    d->ops->close(d);
+
+    s = rig_standin();
+    d = open_card(60 * second);
+    s->call = STANDIN_MODULE;
+    s->result = 222;
+    assert_int_equal(d->ops->load_codec(d, c), UTTER_DEVICE);
+    sentence_holds("GPU 0 (Stand-in 0), compiling the kernels '");
+    sentence_holds("update the NVIDIA driver to 470");
+    d->ops->close(d);
+
+    s = rig_standin();
+    d = open_card(second / 2);
+    s->blocked = STANDIN_MODULE;
+    assert_int_equal(d->ops->load_backbone(d, b, false, 1, 64), UTTER_DEVICE);
+    sentence_holds("its driver did not answer for ");
+    sentence_holds("compiling the kernels '");
+    assert_int_equal(d->ops->load_codec(d, c), UTTER_DEVICE);
+    d->ops->close(d);
+    s->blocked = STANDIN_NONE;
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    rig_standin();
+    codec_free(c);
+    backbone_free(b);
+}
+
+struct hearing {
+    int n;
+    char sentence[512];
+};
+
+static void hear(void *user, utter_log_level level, const char *sentence) {
+    struct hearing *h = user;
+    if (level != UTTER_LOG_WARNING) return;
+    h->n++;
+    snprintf(h->sentence, sizeof h->sentence, "%s", sentence);
+}
+
+static void *unblock_later(void *standin) {
+    nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 300000000}, NULL);
+    ((struct standin *)standin)->blocked = STANDIN_NONE;
+    return NULL;
+}
+
+/* Who waits is told why, once. */
+static void kernels_take_a_while(void **unused) {
+    (void)unused;
+    struct backbone *b = rig_backbone("llama-q4_0");
+    struct standin *s = rig_standin();
+    struct hearing heard = {0};
+    struct device *d;
+    const struct log log = {hear, &heard};
+    assert_ok(gpu_open(&(struct gpu_options){.patience_ns = 60 * second}, &log, &d));
+    s->blocked = STANDIN_MODULE;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, unblock_later, s), 0);
+    assert_ok(d->ops->load_backbone(d, b, false, 1, 64));
+    pthread_join(thread, NULL);
+    assert_int_equal(heard.n, 1);
+    assert_string_equal(heard.sentence,
+                        "GPU 0 (Stand-in 0): its driver compiles the kernels, a few seconds; this is done once for a "
+                        "driver");
+    rig_close(d);
     backbone_free(b);
 }
 
@@ -405,6 +510,9 @@ int main(void) {
         cmocka_unit_test(does_not_start),
         cmocka_unit_test(cannot_be_used),
         cmocka_unit_test(kernels_refused),
+        cmocka_unit_test(kernels_of_a_model),
+        cmocka_unit_test(kernels_of_a_model_refused),
+        cmocka_unit_test(kernels_take_a_while),
         cmocka_unit_test(probe),
         cmocka_unit_test(too_little_memory),
         cmocka_unit_test(falls_off),

@@ -106,13 +106,13 @@ struct rope_args {
 };
 
 struct attention_args {
-    const float *q;                // [n] rows, q_stride apart
-    float *out;                    // [n, n_heads * head_dim]
-    u16 *halves;                   // NULL, or in place of out: [n] rows in the order of fragments.h, out_stride apart
+    const float *q;  // [n] rows, q_stride apart
+    float *out;      // [n, n_heads * head_dim]
+    u16 *halves;     // NULL, or in place of out: [n] rows in the order of fragments.h, out_stride apart
     i64 out_stride;
-    const void *k, *v;             // cache: halves as in rope_args; else floats [n, kv_stride]
-    const i32 *slots, *positions;  // [n]: row j sees positions 0..positions[j] of its slot; NULL: all n rows
-    i64 q_stride, kv_stride;
+    const u16 *k, *v;              // cache: as in rope_args
+    const i32 *slots, *positions;  // [n]: row j sees positions 0..positions[j] of its slot
+    i64 q_stride;
     i32 n, stride, n_heads, n_kv_heads, head_dim;
     float scale;
 };
@@ -161,12 +161,12 @@ struct sample_args {
 
 #define DECODE_THREADS 256
 enum {
-    DECODE_HEAD_DIM = 64,    // the one size of head it is made for
-    DECODE_GROUP = 8,        // queries that may share a key
-    DECODE_SPLITS = 4,       // blocks that share the attention of a key's head, at most
-    DECODE_MAX_WIDTH = DECODE_THREADS * 4,                         // a thread waits for one packet
-    DECODE_SPLIT = DECODE_THREADS,  // positions that a block attends to at once: 32 each warp
-    DECODE_STATIC_BYTES = 48 << 10,  // room for what does not depend on the model
+    DECODE_HEAD_DIM = 64,                   // the one size of head it is made for
+    DECODE_GROUP = 8,                       // queries that may share a key
+    DECODE_SPLITS = 4,                      // blocks that share the attention of a key's head, at most
+    DECODE_MAX_WIDTH = DECODE_THREADS * 4,  // a thread waits for one packet
+    DECODE_SPLIT = DECODE_THREADS,          // positions that a block attends to at once: 32 each warp
+    DECODE_STATIC_BYTES = 48 << 10,         // room for what does not depend on the model
 };
 
 struct decode_layer {

@@ -1,13 +1,16 @@
-/* Attention over the cache on tensor cores, for heads of 64 or 128 dimensions: 16 rows of queries at a time, over 32
-   positions at a time. In a prompt a warp's rows are tokens that follow each other, and the heads that share keys are
-   the warps of a block; in a step they are the heads of one token that share keys, and the positions are shared out
-   over the warps.
+/* Attention over the cache on tensor cores, for heads of as many dimensions as the build names, -DFORMAT=64 or 128: 16
+   rows of queries at a time, over 32 positions at a time. In a prompt a warp's rows are tokens that follow each other,
+   and the heads that share keys are the warps of a block; in a step they are the heads of one token that share keys,
+   and the positions are shared out over the warps.
 
    A lane reads 16 bytes at a time, of keys along the dimensions and of values along the positions; which of them meet
    in a product is as good in one order as in another. */
 #include "gpu/kernels/args.h"
 #include "gpu/kernels/fragments.h"
 #include "gpu/kernels/math.h"
+
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
 
 enum { ATTEND_ROWS = 16, ATTEND_POSITIONS = 32, ATTEND_WARPS = 8, MAX_DIM = 128 };
 #define ATTEND_LOG2_E 1.44269504f
@@ -86,8 +89,8 @@ INLINE struct rows no_rows(void) {
 /* All n rows are of one slot, at positions that follow each other. block_x: head of keys; block_y: 16 rows. */
 INLINE void attend_prompt(const struct attention_args *a, int dim) {
     int group = a->n_heads / a->n_kv_heads, slot = a->slots[0], first = block_y() * ATTEND_ROWS, g = lane() / 4;
-    const u16 *keys = (const u16 *)a->k + ((i64)slot * a->n_kv_heads + block_x()) * a->stride * dim;
-    const u16 *values = (const u16 *)a->v + ((i64)slot * a->n_kv_heads + block_x()) * a->stride * dim;
+    const u16 *keys = a->k + ((i64)slot * a->n_kv_heads + block_x()) * a->stride * dim;
+    const u16 *values = a->v + ((i64)slot * a->n_kv_heads + block_x()) * a->stride * dim;
     for (int at = warp(); at < group; at += ATTEND_WARPS) {
         int head = block_x() * group + at;
         struct rows r = no_rows();
@@ -114,8 +117,7 @@ INLINE void attend_prompt(const struct attention_args *a, int dim) {
     }
 }
 
-KERNEL(attend_prompt_64, struct attention_args, 256) { attend_prompt(a, 64); }
-KERNEL(attend_prompt_128, struct attention_args, 256) { attend_prompt(a, 128); }
+KERNEL(JOIN(attend_prompt, FORMAT), struct attention_args, 256) { attend_prompt(a, FORMAT); }
 
 /* Each row is of a slot of its own, or of none. block_x: head of keys; block_y: row. At most 16 heads share keys. */
 INLINE void attend_step(const struct attention_args *a, int dim) {
@@ -123,8 +125,8 @@ INLINE void attend_step(const struct attention_args *a, int dim) {
     SHARED float out[ATTEND_WARPS / 2][ATTEND_ROWS][MAX_DIM];
     int group = a->n_heads / a->n_kv_heads, row = block_y(), slot = a->slots[row], g = lane() / 4;
     if (slot < 0) return;
-    const u16 *keys = (const u16 *)a->k + ((i64)slot * a->n_kv_heads + block_x()) * a->stride * dim;
-    const u16 *values = (const u16 *)a->v + ((i64)slot * a->n_kv_heads + block_x()) * a->stride * dim;
+    const u16 *keys = a->k + ((i64)slot * a->n_kv_heads + block_x()) * a->stride * dim;
+    const u16 *values = a->v + ((i64)slot * a->n_kv_heads + block_x()) * a->stride * dim;
     struct rows r = no_rows();
     u32 q[MAX_DIM / 16][4];
     UNROLL for (int h = 0; h < 2; h++) {
@@ -164,5 +166,4 @@ INLINE void attend_step(const struct attention_args *a, int dim) {
     }
 }
 
-KERNEL(attend_step_64, struct attention_args, 256) { attend_step(a, 64); }
-KERNEL(attend_step_128, struct attention_args, 256) { attend_step(a, 128); }
+KERNEL(JOIN(attend_step, FORMAT), struct attention_args, 256) { attend_step(a, FORMAT); }

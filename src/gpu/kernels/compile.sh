@@ -1,6 +1,6 @@
 #!/bin/sh
 # compile.sh CLANG SM PTX SOURCE FORMAT INCLUDE OUT DEPFILE: one module of kernels to PTX for the compute capability SM and
-# the PTX version PTX (FORMAT: -, or the block format of matmul.c).
+# the PTX version PTX (FORMAT: -, or what the source is to be made for: a block format, a size of heads).
 set -eu
 clang=$1 sm=$2 ptx=$3 source=$4 format=$5 include=$6 out=$7 depfile=$8
 [ "$format" = - ] && define= || define=-DFORMAT=$format

@@ -10,21 +10,6 @@
 #define OF_FORMAT(name) JOIN(name, FORMAT)
 static const enum format format = JOIN(AS, FORMAT);
 
-KERNEL(OF_FORMAT(embed), struct embed_args, 256) {
-    int row = a->tokens[block_x()];
-    if (row < 0 || row >= a->w.rows) return;  // a row that is not in use
-    for (int i = thread_x(); i < a->w.groups * 4; i += 256) {
-        int g = i / 4, q = i % 4;
-        struct group raw = load_group(&a->w, format, row, g);
-        float v[8];
-        quarter_of_group(&raw, format, q, v);
-        UNROLL for (int j = 0; j < 8; j++) {
-            int col = g * GROUP + weight_of_quarter(q, j);
-            if (col < a->w.cols) a->x[(i64)block_x() * a->w.cols + col] = v[j];
-        }
-    }
-}
-
 INLINE void put(const struct matmul_args *a, int row, int column, float sum) {
     float *y = a->y + (i64)column * a->y_stride + row;
     if (a->bias) sum += a->bias[row];
