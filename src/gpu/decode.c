@@ -100,7 +100,7 @@ status gpu_decode_place(struct gpu *g, struct gpu_backbone *d, struct device_mem
         {(size_t)c->n_embd / 4, &a->down_packets},
         {splits * heads * D / 8, &a->mixed_packets},
         {2 * SAMPLE_LIST, &a->largest_packets},
-        {(size_t)k->n_blocks, &a->count_packets},
+        {2 * (size_t)k->n_blocks, &a->count_packets},
         {(size_t)k->n_blocks * SAMPLE_LIST, &a->candidate_packets},
     };
     for (size_t i = 0; i < sizeof packets / sizeof *packets; i++) {

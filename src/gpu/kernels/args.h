@@ -199,7 +199,7 @@ struct decode_args {
     u32x4 *qkv_packets, *out_packets, *inner_packets, *down_packets;
     u32x4 *mixed_packets;                                        // [n_splits, n_heads, head_dim / 8]
     u32 *weights_of_mixed;                                       // [n_splits, n_heads] floats
-    u32x4 *largest_packets, *count_packets, *candidate_packets;  // [SAMPLE_LIST], [blocks], [blocks, SAMPLE_LIST]
+    u32x4 *largest_packets, *count_packets, *candidate_packets;  // [SAMPLE_LIST], [2, blocks], [blocks, SAMPLE_LIST]
 
     i64 limit_ns;  // of waiting, from the start
     i32 steps, slot;

@@ -781,6 +781,11 @@ INLINE u64 kth_of_list(const struct block *b, const u64 *list, int n, int k) {
     return found;
 }
 
+/* Rounds of counting may follow each other, and a block can be one ahead of others that still read: two places in
+ * turns.
+ */
+INLINE u32x4 *counts_of(const struct decode_args *a, u32 round) { return a->count_packets + round % 2 * (u32)grid_x(); }
+
 /* How many keys of all blocks are not below the threshold; those of this block go to its list as they are counted. */
 INLINE int count_candidates(const struct block *b, int first, int next, u64 threshold, u32 *round) {
     struct shared *s = b->s;
@@ -799,10 +804,10 @@ INLINE int count_candidates(const struct block *b, int first, int next, u64 thre
         if (at < SAMPLE_LIST) store_shared_by_blocks(mine + at, packet_of_key(key, 0, *round));
     }
     barrier();
-    if (b->thread == 0)
-        store_shared_by_blocks(a->count_packets + block_x(), packet_of_key(0, (u32)s->n_candidates, *round));
+    u32x4 *counts = counts_of(a, *round);
+    if (b->thread == 0) store_shared_by_blocks(counts + block_x(), packet_of_key(0, (u32)s->n_candidates, *round));
     for (int i = b->thread; i < grid_x(); i += DECODE_THREADS) {
-        u32 n = receive_round(b, a->count_packets + i, *round)[2];
+        u32 n = receive_round(b, counts + i, *round)[2];
         __atomic_fetch_add(&s->n_total, n, __ATOMIC_RELAXED);
     }
     barrier();
@@ -829,22 +834,21 @@ INLINE int gather_largest(const struct block *b, int first, int next, int k, u32
     // at least k keys are not below the k-th of these
     u64 threshold = kth_of_list(b, s->keys, grid_x() * each, k), over = ~0ull;
     if (threshold == 0) threshold = 1;
-    int n = count_candidates(b, first, next, threshold, round);
-    while (n > SAMPLE_LIST && !s->gave_up) {  // too many: halve the distance to a threshold that is too high
-        u64 middle = threshold + (over - threshold) / 2;
-        int found = count_candidates(b, first, next, middle, round);
-        if (found < k) {
-            over = middle;
+    int n;
+    NO_UNROLL for (u64 tried = threshold;; tried = threshold + (over - threshold) / 2) {
+        n = count_candidates(b, first, next, tried, round);
+        if (s->gave_up || (n <= SAMPLE_LIST && (n >= k || tried == threshold))) break;
+        // too many: halve the distance to a threshold that is too high
+        if (n < k) {
+            over = tried;
         } else {
-            threshold = middle;
-            n = found;
+            threshold = tried;
         }
     }
-    if (over != ~0ull) n = count_candidates(b, first, next, threshold, round);  // the list is of another threshold
     if (b->thread == 0) s->n_candidates = 0;
     barrier();
     for (int i = b->thread; i < grid_x(); i += DECODE_THREADS) {
-        int mine = (int)min_int((int)load_shared_by_blocks(a->count_packets + i)[2], SAMPLE_LIST);
+        int mine = (int)min_int((int)load_shared_by_blocks(counts_of(a, *round) + i)[2], SAMPLE_LIST);
         for (int j = 0; j < mine && !s->gave_up; j++) {
             u64 key = key_of_packet(receive_round(b, a->candidate_packets + (i64)i * SAMPLE_LIST + j, *round));
             int at = __atomic_fetch_add(&s->n_candidates, 1, __ATOMIC_RELAXED);
@@ -863,11 +867,10 @@ INLINE int gather_largest(const struct block *b, int first, int next, int k, u32
     return min_int(n, k);
 }
 
-/* Draws the next token in every block alike. Returns the number of the last round of packets; 0 when there is no token.
- */
-INLINE u32 sample_next(u32 last_round) {
+/* Draws the next token in every block alike; false when there is none. *round: of the last packets, which are told
+   apart by it; also when there is no token. */
+INLINE int sample_next(u32 *round) {
     struct block fresh = this_block(0), *b = &fresh;
-    u32 round_now = last_round, *round = &round_now;
     const struct decode_args *a = b->a;
     struct shared *s = b->s;
     struct sequence *q = &s->sequence;
@@ -892,7 +895,7 @@ INLINE u32 sample_next(u32 last_round) {
         }
     }
     barrier();
-    return drawn >= 0 ? *round : 0;
+    return drawn >= 0;
 }
 
 /* ---- the kernel ---- */
@@ -951,9 +954,7 @@ KERNEL(JOIN(decode, FORMAT), struct decode_args, DECODE_THREADS) {
     barrier();
     for (int left = a->steps; left > 0; left--) {
         run_head(layers_done & 1, from_hidden);
-        u32 now = sample_next(round);
-        if (now == 0) break;
-        round = now;
+        if (!sample_next(&round)) break;
         int n_past = q->n_past - 1;
         for (int i = 0; i < s->args.n_layers; i++) {
             u32 parity = ++layers_done & 1;

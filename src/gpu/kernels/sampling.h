@@ -132,11 +132,10 @@ INLINE void softmax(const u64 *keys, float *p, int n, float temperature) {
     barrier();
 }
 
-/* Locally typical sampling; leaves the candidates sorted by logit again. */
-INLINE int keep_typical(u64 *keys, u64 *order, float *p, int n, float typical_p) {
+/* Locally typical sampling of probabilities p; leaves the candidates sorted by logit again. */
+INLINE int keep_typical(u64 *keys, u64 *order, const float *p, int n, float typical_p) {
     SHARED float entropy_shared;
     SHARED int kept;
-    softmax(keys, p, n, 1);
     if (thread_x() == 0) {
         float entropy = 0;
         for (int i = 0; i < n; i++)
@@ -144,26 +143,30 @@ INLINE int keep_typical(u64 *keys, u64 *order, float *p, int n, float typical_p)
         entropy_shared = entropy;
     }
     barrier();
-    int room = next_power_of_two(n);
-    for (int i = thread_x(); i < room; i += SAMPLE_THREADS) {
-        float surprise = i < n ? -log_f32_of_f64(p[i]) - entropy_shared : 0;
-        if (surprise < 0) surprise = -surprise;
-        order[i] = i < n ? ~((u64)ascending_key(surprise) << 32 | (u32)i) : 0;
+    NO_UNROLL for (int by_logit = 0; by_logit < 2; by_logit++) {
+        int room = next_power_of_two(n);
+        for (int i = thread_x(); i < room; i += SAMPLE_THREADS) {
+            if (by_logit) {
+                keys[i] = i < n ? order[i] : 0;
+            } else {
+                float surprise = i < n ? -log_f32_of_f64(p[i]) - entropy_shared : 0;
+                if (surprise < 0) surprise = -surprise;
+                order[i] = i < n ? ~((u64)ascending_key(surprise) << 32 | (u32)i) : 0;
+            }
+        }
+        sort_descending(by_logit ? keys : order, room);
+        if (by_logit) break;
+        if (thread_x() == 0) {
+            float sum = 0;
+            int i = 0;
+            while (i < n && !(sum > typical_p)) sum += p[(u32)~order[i++]];
+            kept = i;
+        }
+        barrier();
+        n = kept;
+        for (int i = thread_x(); i < n; i += SAMPLE_THREADS) order[i] = keys[(u32)~order[i]];
+        barrier();
     }
-    sort_descending(order, room);
-    if (thread_x() == 0) {
-        float sum = 0;
-        int i = 0;
-        while (i < n && !(sum > typical_p)) sum += p[(u32)~order[i++]];
-        kept = i;
-    }
-    barrier();
-    n = kept;
-    for (int i = thread_x(); i < n; i += SAMPLE_THREADS) order[i] = keys[(u32)~order[i]];
-    barrier();
-    room = next_power_of_two(n);
-    for (int i = thread_x(); i < room; i += SAMPLE_THREADS) keys[i] = i < n ? order[i] : 0;
-    sort_descending(keys, room);
     return n;
 }
 
@@ -185,8 +188,12 @@ INLINE u32 random_u32(struct sequence *s) {
 
 /* The draw of thread 0: 64 random bits against the running sums. quotients[n]: p over their sum, as doubles. */
 INLINE int draw(struct sequence *s, const u64 *quotients, int n) {
-    double low = random_u32(s), high = random_u32(s);
-    double u = (low + high * 4294967296.0) / 18446744073709551616.0;
+    double u = 0, each = 1;
+    NO_UNROLL for (int i = 0; i < 2; i++) {
+        u += random_u32(s) * each;
+        each *= 4294967296.0;
+    }
+    u /= 18446744073709551616.0;
     if (u >= 1) u = f64_of_bits(0x3fefffffffffffffull);
     double sum = 0;
     for (int i = 0; i < n - 1; i++) {
@@ -223,13 +230,29 @@ INLINE void give_up(const struct sample_args *a, int row) {
 /* The chain after top-k: which of the n sorted candidates is drawn; its index, or -1 for a fault. All threads of the
    block call it with the same, and get the same; order and p have room for n rounded up to a power of two. */
 INLINE int choose(struct sequence *s, u64 *keys, u64 *order, float *p, int n) {
+    enum { TYPICAL, TOP, DRAW };
     SHARED double total_shared;
     SHARED int kept;
     if (n == 0) return -1;
     if (n == 1) return index_of(keys[0]);
-    if (s->typical_p > 0 && s->typical_p < 1) n = keep_typical(keys, order, p, n, s->typical_p);
-    if (s->top_p < 1) {
-        softmax(keys, p, n, 1);
+    // one place for the steps' probabilities: the driver takes its time for every copy
+    NO_UNROLL for (int step = TYPICAL; step <= DRAW; step++) {
+        if (step == TYPICAL && !(s->typical_p > 0 && s->typical_p < 1)) continue;
+        if (step == TOP && !(s->top_p < 1)) continue;
+        if (step == DRAW && s->has_min_p) {
+            float least = logit_of(keys[0]) + s->log_min_p;
+            barrier();
+            if (thread_x() == 0) {
+                kept = 1;
+                while (kept < n && logit_of(keys[kept]) >= least) kept++;
+            }
+            barrier();
+            n = kept;
+        }
+        if (step == DRAW && !is_finite(logit_of(keys[0]) / s->temperature)) return -1;
+        softmax(keys, p, n, step == DRAW ? s->temperature : 1);
+        if (step == TYPICAL) n = keep_typical(keys, order, p, n, s->typical_p);
+        if (step != TOP) continue;
         if (thread_x() == 0) {
             float sum = 0;
             kept = n;
@@ -241,18 +264,6 @@ INLINE int choose(struct sequence *s, u64 *keys, u64 *order, float *p, int n) {
         barrier();
         n = kept;
     }
-    if (s->has_min_p) {
-        float least = logit_of(keys[0]) + s->log_min_p;
-        barrier();
-        if (thread_x() == 0) {
-            kept = 1;
-            while (kept < n && logit_of(keys[kept]) >= least) kept++;
-        }
-        barrier();
-        n = kept;
-    }
-    if (!is_finite(logit_of(keys[0]) / s->temperature)) return -1;
-    softmax(keys, p, n, s->temperature);
     if (thread_x() == 0) {
         double total = 0;
         for (int i = 0; i < n; i++) total += (double)p[i];
