@@ -54,6 +54,9 @@ enum { LENGTH_MOST = 46300 };
  */
 static inline int block16(int64_t cols) { return cols % BLOCK16_MAX ? BLOCK16 : BLOCK16_MAX; }
 
+/* Floats, too: to move four bytes. */
+typedef uint32_t __attribute__((may_alias)) four_bytes;
+
 /* Loops over the tokens of a tile must vanish, or sums leave their registers. */
 #define INLINE static inline __attribute__((always_inline, unused))
 #if defined(__clang__)

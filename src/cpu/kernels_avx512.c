@@ -189,4 +189,47 @@ INLINE vi dot_pairs(vi sum, vi w, __m512i x) {
 #endif
 }
 
+#define TRANSPOSES
+
+/* 16 words each of 16 tokens change places. */
+INLINE void transpose_square(__m512i *r) {
+    __m512i a[16];
+    UNROLL for (int i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        a[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    UNROLL for (int i = 0; i < 16; i += 4) {  // r[i + j]: word j of each quarter, of tokens i to i + 3
+        r[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]);
+        r[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
+        r[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]);
+        r[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        const __m512i low0 = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88),
+                      high0 = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+        const __m512i low1 = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+        const __m512i high1 = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+        a[i] = _mm512_shuffle_i32x4(low0, low1, 0x88);
+        a[i + 8] = _mm512_shuffle_i32x4(low0, low1, 0xdd);
+        a[i + 4] = _mm512_shuffle_i32x4(high0, high1, 0x88);
+        a[i + 12] = _mm512_shuffle_i32x4(high0, high1, 0xdd);
+    }
+    UNROLL for (int i = 0; i < 16; i++) r[i] = a[i];
+}
+
+INLINE void transpose(const four_bytes *in, int64_t stride, int n, int64_t n_columns, four_bytes *out) {
+    const __mmask16 tokens = (__mmask16)((1 << n) - 1);
+    for (int64_t c = 0; c < n_columns; c += 16) {
+        const int64_t left = n_columns - c;
+        const __mmask16 columns = (__mmask16)(left >= 16 ? 0xffff : (1 << left) - 1);
+        __m512i r[16];
+        UNROLL for (int t = 0; t < 16; t++) {
+            r[t] = _mm512_setzero_si512();
+            if (t < n) r[t] = _mm512_maskz_loadu_epi32(columns, in + t * stride + c);
+        }
+        transpose_square(r);
+        UNROLL for (int i = 0; i < 16; i++) if (i < left) _mm512_mask_storeu_epi32(out + (c + i) * n, tokens, r[i]);
+    }
+}
+
 #include "cpu/kernels_body.h"

@@ -12,6 +12,7 @@
    SECOND_HALF is the first of the second 16 floats; the sums of the integers of both halves; returns the scale.
    dot_q4(n, coarse, words, x, sums): sums[t] += the 32 columns of words [4][LANES] times x [16 or COARSE_WORDS][n].
    dot_q8(n, coarse, n_words, words, x, sums): the same for the 4 * n_words columns of words [n_words][LANES].
+   transpose, where TRANSPOSES is defined: as below.
    largest_magnitude(x, n): of n floats; infinity and NaN are the largest.
    round_whole(x, n, inverse, words): n floats times `inverse` to n / 2 words of two 16-bit integers.
    set1_word(x), dot_pairs(sum, w, x): sum + the products of the two 16-bit integers in each lane of w with those of the
@@ -277,10 +278,13 @@ static void multiply(const struct panels *w, int64_t begin, int64_t end, int64_t
 
 /* ---- activations ---- */
 
-static void prepare_float(const float *x, int64_t x_stride, int n, int64_t cols, float *f) {
+#if !defined(TRANSPOSES)
+/* out[c * n + t] = in[t * stride + c] */
+INLINE void transpose(const four_bytes *in, int64_t stride, int n, int64_t n_columns, four_bytes *out) {
     for (int t = 0; t < n; t++)
-        for (int64_t k = 0; k < cols; k++) f[k * n + t] = x[t * x_stride + k];
+        for (int64_t c = 0; c < n_columns; c++) out[c * n + t] = in[t * stride + c];
 }
+#endif
 
 /* The largest integer that a block of 16-bit integers may have for its length to be no more than LENGTH_MOST. The
    length is found with integers of 8 bits: so all sets scale alike. */
@@ -308,19 +312,20 @@ INLINE float quantise_whole(const float *x, int n, uint32_t *words) {
 }
 
 static void prepare_whole(const float *x, int64_t x_stride, int n, int64_t cols, const struct tile_room *room) {
+    enum { WORDS = BLOCK16_MAX / 2 };
+    uint32_t words[TILE_MAX * WORDS];
     const int block = block16(cols);
-    for (int t = 0; t < n; t++)
-        for (int64_t b = 0; b < cols / block; b++) {
-            uint32_t words[BLOCK16_MAX / 2];
-            room->scale[b * n + t] = quantise_whole(x + t * x_stride + b * block, block, words);
-            for (int i = 0; i < block / 2; i++) room->q[(b * block / 2 + i) * n + t] = words[i];
-        }
+    for (int64_t b = 0; b < cols / block; b++) {
+        for (int t = 0; t < n; t++)
+            room->scale[b * n + t] = quantise_whole(x + t * x_stride + b * block, block, words + t * WORDS);
+        transpose(words, WORDS, n, block / 2, room->q + b * block / 2 * n);
+    }
 }
 
 static void prepare(enum format format, bool coarse, const float *x, int64_t x_stride, int n, int64_t cols,
                     const struct tile_room *room) {
     if (format_is_float(format)) {
-        prepare_float(x, x_stride, n, cols, room->f);
+        transpose((const four_bytes *)x, x_stride, n, cols, (four_bytes *)room->f);
         return;
     }
     if (format == FORMAT_I16) {

@@ -6,7 +6,7 @@
 #include "cpu/pack.h"
 
 /* Rows and columns that one thread takes at a time: weights stay in the second cache while all tokens pass. */
-enum { FLOAT_COLS = 256, FLOAT_PANELS = 8, SMALL_BYTES = 128 << 10 };
+enum { FLOAT_COLS = 256, FLOAT_PANELS = 8, SMALL_BYTES = 256 << 10 };
 
 /* A task is worth at least this many bytes of weights times tiles of tokens (about 2 microseconds); a few tasks for
    each thread, so that a thread that is late costs little. */
