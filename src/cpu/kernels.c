@@ -9,7 +9,12 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
+#if defined(__x86_64__)
 /* clang 14 has no name for it in __builtin_cpu_supports. AVX's registers are what the system must save for it. */
 static bool has_f16c(void) {
     unsigned a, b, c, d;
@@ -67,6 +72,14 @@ static const char *amx_lacks(void) {
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (TILE | BF16)) != (TILE | BF16)) return "AMX";
     return may_use_tiles() ? NULL : "the system's leave to use AMX";
 }
+#elif defined(__aarch64__)
+static const char *dotprod_lacks(void) { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? NULL : "dotprod"; }
+
+static const char *i8mm_lacks(void) {
+    const char *lacks = dotprod_lacks();
+    if (lacks) return lacks;
+    return getauxval(AT_HWCAP2) & HWCAP2_I8MM ? NULL : "i8mm";
+}
 #endif
 
 static const char *nothing(void) { return NULL; }
@@ -80,6 +93,10 @@ static const struct {
     {&kernels_avx2, avx2_lacks},       {&kernels_avxvnni, avxvnni_lacks},
     {&kernels_avx512bw, avx512_lacks}, {&kernels_avx512vnni, avx512vnni_lacks},
     {&kernels_amx, amx_lacks},
+#elif defined(__aarch64__)
+    {&kernels_neon, nothing},
+    {&kernels_dotprod, dotprod_lacks},
+    {&kernels_i8mm, i8mm_lacks},
 #endif
 };
 

@@ -13,8 +13,8 @@
      these: twice as fast as products of floats, and nearly as exact as they are.
    All of a panel is one stream in memory, aligned to cache lines: that is what the prefetchers like.
    A small format's activations are rounded 32 at a time with a scale each, so the sums inside a block are exact: fine,
-   to 15 bits (the AVX sets split them into two 8-bit halves, 128 * high + low), or coarse, to 8 bits, at half the
-   arithmetic. Coarse activations are where most of the error of a quantised model comes from. */
+   to 15 bits (the AVX and NEON sets split them into two 8-bit halves, 128 * high + low), or coarse, to 8 bits, at half
+   the arithmetic. Coarse activations are where most of the error of a quantised model comes from. */
 #ifndef UTTER_CPU_KERNELS_H
 #define UTTER_CPU_KERNELS_H
 
@@ -131,7 +131,7 @@ struct kernels {
     void (*prepare)(enum format format, bool coarse, const float *x, int64_t x_stride, int n, int64_t cols,
                     const struct tile_room *room);
 
-    /* A block of n weights in half precision to 16-bit integers; returns their scale. */
+    /* A block of n weights in half precision to 16-bit integers; returns their scale. NULL: they stay floats. */
     float (*round16)(bool bf16, const uint16_t *in, int n, int16_t *out);
 
     /* Rows of panels [begin, end) times the tile's columns [k_begin, k_end), written at y + t * y_stride + row, or
@@ -170,6 +170,8 @@ const struct kernels *kernels_at(int i, const char **missing);
 extern const struct kernels kernels_portable;
 #if defined(__x86_64__)
 extern const struct kernels kernels_avx2, kernels_avxvnni, kernels_avx512bw, kernels_avx512vnni, kernels_amx;
+#elif defined(__aarch64__)
+extern const struct kernels kernels_neon, kernels_dotprod, kernels_i8mm;
 #endif
 
 #endif

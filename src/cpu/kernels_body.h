@@ -10,9 +10,11 @@
    vf_round is to the nearest integer; vf_to_int, vf_from_int; vf_power2 is 2^i for -126..127.
    quantise(x, coarse, words, sums): 32 floats to 16 or COARSE_WORDS words, in an order of the set's own, of which word
    SECOND_HALF is the first of the second 16 floats; the sums of the integers of both halves; returns the scale.
+   WORD_GROUP, if not 1: so many of these words of a token lie side by side, as [16 or COARSE_WORDS / group][n][group].
    dot_q4(n, coarse, words, x, sums): sums[t] += the 32 columns of words [4][LANES] times x [16 or COARSE_WORDS][n].
    dot_q8(n, coarse, n_words, words, x, sums): the same for the 4 * n_words columns of words [n_words][LANES].
    transpose, where TRANSPOSES is defined: as below.
+   NO_WHOLE: half-precision weights stay floats; else, for 16-bit integers:
    largest_magnitude(x, n): of n floats; infinity and NaN are the largest.
    round_whole(x, n, inverse, words): n floats times `inverse` to n / 2 words of two 16-bit integers.
    set1_word(x), dot_pairs(sum, w, x): sum + the products of the two 16-bit integers in each lane of w with those of the
@@ -23,6 +25,10 @@
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
+
+#if !defined(WORD_GROUP)
+#define WORD_GROUP 1
+#endif
 
 /* ---- products ---- */
 
@@ -130,6 +136,8 @@ INLINE void small_product(const int n, const bool coarse, const enum format form
         store_rows(sum[t], w->rows - row, bias ? bias + row : NULL, false, y + t * y_stride + row);
 }
 
+#if !defined(NO_WHOLE)
+
 /* Two panels of 16-bit integers (the second may be the first again) times n tokens. The sums of a block fill the
    registers, so those of floats lie in memory. */
 INLINE void whole_product(const int n, const struct panels *w, int64_t panel, const struct tile *x, const float *bias,
@@ -179,6 +187,8 @@ INLINE void whole_product(const int n, const struct panels *w, int64_t panel, co
     }
 }
 
+#endif
+
 /* A function for each format and number of tokens, both constants to the compiler. Apart, or it takes minutes. */
 #define FLOAT_FUNCTION(FORMAT, N)                                                                                      \
     static __attribute__((noinline)) void FORMAT##_##N(const struct panels *w, int64_t begin, int64_t end,             \
@@ -213,6 +223,14 @@ INLINE void whole_product(const int n, const struct panels *w, int64_t panel, co
     DO(FORMAT, 5)               \
     DO(FORMAT, 6)               \
     DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) DO(FORMAT, 10) DO(FORMAT, 11) DO(FORMAT, 12) DO(FORMAT, 13) DO(FORMAT, 14)
+#elif TILE_FLOAT == 12
+#define FLOAT_TILES(DO, FORMAT) \
+    DO(FORMAT, 1)               \
+    DO(FORMAT, 2)               \
+    DO(FORMAT, 3)               \
+    DO(FORMAT, 4)               \
+    DO(FORMAT, 5)               \
+    DO(FORMAT, 6) DO(FORMAT, 7) DO(FORMAT, 8) DO(FORMAT, 9) DO(FORMAT, 10) DO(FORMAT, 11) DO(FORMAT, 12)
 #elif TILE_FLOAT == 6
 #define FLOAT_TILES(DO, FORMAT) DO(FORMAT, 1) DO(FORMAT, 2) DO(FORMAT, 3) DO(FORMAT, 4) DO(FORMAT, 5) DO(FORMAT, 6)
 #else
@@ -234,10 +252,14 @@ INLINE void whole_product(const int n, const struct panels *w, int64_t panel, co
 #endif
 #if TILE_COARSE == 12
 #define COARSE_TILES TILES_12
+#elif TILE_COARSE == 8
+#define COARSE_TILES TILES_8
 #else
 #define COARSE_TILES TILES_4
 #endif
-#if TILE_WHOLE == 14
+#if defined(NO_WHOLE)
+#define WHOLE_TILES(DO, FORMAT, COARSE)
+#elif TILE_WHOLE == 14
 #define WHOLE_TILES TILES_14
 #elif TILE_WHOLE == 12
 #define WHOLE_TILES TILES_12
@@ -286,6 +308,8 @@ INLINE void transpose(const four_bytes *in, int64_t stride, int n, int64_t n_col
 }
 #endif
 
+#if !defined(NO_WHOLE)
+
 /* The largest integer that a block of 16-bit integers may have for its length to be no more than LENGTH_MOST. The
    length is found with integers of 8 bits: so all sets scale alike. */
 INLINE float whole_most(const float *x, int n, float most) {
@@ -322,16 +346,20 @@ static void prepare_whole(const float *x, int64_t x_stride, int n, int64_t cols,
     }
 }
 
+#endif
+
 static void prepare(enum format format, bool coarse, const float *x, int64_t x_stride, int n, int64_t cols,
                     const struct tile_room *room) {
     if (format_is_float(format)) {
         transpose((const four_bytes *)x, x_stride, n, cols, (four_bytes *)room->f);
         return;
     }
+#if !defined(NO_WHOLE)
     if (format == FORMAT_I16) {
         prepare_whole(x, x_stride, n, cols, room);
         return;
     }
+#endif
     const bool minimum = format == FORMAT_Q4M || format == FORMAT_Q8M;
     const int n_words = coarse ? COARSE_WORDS : 16;
     const int zero = format == FORMAT_Q4 ? 8 : format == FORMAT_Q4M ? 0 : ZERO8;
@@ -340,7 +368,10 @@ static void prepare(enum format format, bool coarse, const float *x, int64_t x_s
             uint32_t words[16];
             int32_t sums[2];
             float d = quantise(x + t * x_stride + b * BLOCK, coarse, words, sums);
-            for (int i = 0; i < n_words; i++) room->q[(b * n_words + i) * n + t] = words[i];
+            for (int i = 0; i < n_words; i++) {
+                const int group = i / WORD_GROUP * WORD_GROUP;
+                room->q[(b * n_words + group) * n + t * WORD_GROUP + i - group] = words[i];
+            }
             room->scale[b * n + t] = d;
             if (format == FORMAT_Q8H) {
                 room->start[(b * 2 + 0) * n + t] = -zero * sums[0];
@@ -352,6 +383,7 @@ static void prepare(enum format format, bool coarse, const float *x, int64_t x_s
         }
 }
 
+#if !defined(NO_WHOLE)
 static float round16(bool bf16, const uint16_t *in, int n, int16_t *out) {
     float x[BLOCK16_MAX];
     uint32_t words[BLOCK16_MAX / 2];
@@ -360,6 +392,7 @@ static float round16(bool bf16, const uint16_t *in, int n, int16_t *out) {
     memcpy(out, words, (size_t)n * sizeof *out);
     return scale;
 }
+#endif
 
 static void to_f16(const float *x, int64_t n, uint16_t *out) {
     int64_t i = 0;
@@ -517,10 +550,12 @@ const struct kernels KERNELS = {
     .n_tile_float = TILE_FLOAT,
     .n_tile_small = TILE_SMALL,
     .n_tile_coarse = TILE_COARSE,
-    .n_tile_whole = TILE_WHOLE,
     .zero8 = ZERO8,
     .prepare = prepare,
+#if !defined(NO_WHOLE)
+    .n_tile_whole = TILE_WHOLE,
     .round16 = round16,
+#endif
     .multiply = multiply,
     .rms_norm = rms_norm,
     .silu = silu,

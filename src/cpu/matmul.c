@@ -25,7 +25,7 @@ struct packing {
 
 static struct packing packing_of(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows) {
     if (!rows) n_rows = m->rows;
-    const size_t panel_bytes = pack_panel_bytes(pack_format(m->type, m->cols), k->lanes, m->cols);
+    const size_t panel_bytes = pack_panel_bytes(pack_format(k, m->type, m->cols), k->lanes, m->cols);
     return (struct packing){k, m, rows, n_rows, (n_rows + k->lanes - 1) / k->lanes, panel_bytes, NULL};
 }
 
@@ -38,7 +38,7 @@ static void pack_share(void *argument, int thread, int n_threads) {
 }
 
 static struct packed packed_of(const struct packing *p) {
-    const struct panels panels = {pack_format(p->m->type, p->m->cols), p->n_rows, p->m->cols, p->memory,
+    const struct panels panels = {pack_format(p->k, p->m->type, p->m->cols), p->n_rows, p->m->cols, p->memory,
                                   p->panel_bytes};
     return (struct packed){.type = p->m->type,
                            .rows = p->n_rows,

@@ -2,14 +2,14 @@
 
 #include <string.h>
 
-enum format pack_format(block_type type, int64_t cols) {
+enum format pack_format(const struct kernels *k, block_type type, int64_t cols) {
     switch (type) {
         case BLOCK_F32:
             return FORMAT_F32;
         case BLOCK_F16:
-            return cols % BLOCK16 ? FORMAT_F16 : FORMAT_I16;
+            return cols % BLOCK16 || !k->round16 ? FORMAT_F16 : FORMAT_I16;
         case BLOCK_BF16:
-            return cols % BLOCK16 ? FORMAT_BF16 : FORMAT_I16;
+            return cols % BLOCK16 || !k->round16 ? FORMAT_BF16 : FORMAT_I16;
         case BLOCK_Q4_0:
             return FORMAT_Q4;
         case BLOCK_Q4_1:
@@ -164,7 +164,7 @@ static void pack_whole(const struct kernels *k, block_type type, int64_t cols, c
 
 static void pack_blocks(const struct kernels *k, block_type type, int64_t cols, const uint8_t *const *row, int n,
                         uint8_t *dst) {
-    const enum format format = pack_format(type, cols);
+    const enum format format = pack_format(k, type, cols);
     const int64_t n_blocks = cols / BLOCK, lanes = k->lanes;
     const int words = n_words(format);
     const int64_t n_data = words * 4 * lanes, n_scales = scale_bytes(format) * lanes;
@@ -195,7 +195,7 @@ void pack_panel(const struct kernels *k, const struct matrix *m, const int32_t *
     int n = 0;
     for (; n < k->lanes && first + n < n_rows; n++)
         row[n] = (const uint8_t *)m->data + (size_t)(rows ? rows[first + n] : first + n) * row_bytes;
-    const enum format format = pack_format(m->type, m->cols);
+    const enum format format = pack_format(k, m->type, m->cols);
     if (format_is_float(format))
         pack_floats(k->lanes, m->cols, format == FORMAT_F32 ? 4 : 2, row, n, dst);
     else if (format == FORMAT_I16)

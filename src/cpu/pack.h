@@ -6,7 +6,7 @@
 #include "gguf/gguf.h"
 
 /* The panel format of a block type in rows of `cols` columns. */
-enum format pack_format(block_type type, int64_t cols);
+enum format pack_format(const struct kernels *k, block_type type, int64_t cols);
 
 /* Bytes of a panel of `cols` columns. */
 size_t pack_panel_bytes(enum format format, int lanes, int64_t cols);
