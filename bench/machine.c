@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/processor.h"
 #include "base/str.h"
 #include "utter.h"
 
@@ -49,7 +50,7 @@ double machine_load(void) {
 
 json_t *machine_describe(void) {
     char processor[256], memory[64], found[256], system[256], date[32];
-    proc_value("/proc/cpuinfo", "model name", processor, sizeof processor);
+    processor_name(processor, sizeof processor);
     proc_value("/proc/meminfo", "MemTotal", memory, sizeof memory);
     flags(found, sizeof found);
     struct utsname name;

@@ -6,6 +6,10 @@
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include "base/clock.h"
@@ -82,6 +86,48 @@ __attribute__((target("avx512f,avx512vnni"))) static double bytes_vnni(const voi
     for (int k = 1; k < CHAINS; k++) sum[0] = _mm512_add_epi32(sum[0], sum[k]);
     return (double)_mm512_reduce_add_epi32(sum[0]);
 }
+#elif defined(__aarch64__)
+enum { REGISTERS = 20 };  // sums, of 16 bytes each: half of CHAINS * 64 bytes
+
+static double floats_neon(const void *data, size_t n_bytes) {
+    (void)data, (void)n_bytes;
+    float32x4_t sum[REGISTERS], a = vdupq_n_f32(0.999f), b = vdupq_n_f32(0.001f);
+    for (int k = 0; k < REGISTERS; k++) sum[k] = vdupq_n_f32((float)k);
+    for (int r = 0; r < 2 * FLOAT_ROUNDS; r++)
+#pragma GCC unroll 20
+        for (int k = 0; k < REGISTERS; k++) sum[k] = vfmaq_f32(a, sum[k], b);
+    for (int k = 1; k < REGISTERS; k++) sum[0] += sum[k];
+    return (double)vaddvq_f32(sum[0]);
+}
+
+static double read_neon(const void *data, size_t n_bytes) {
+    const uint8_t *p = data;
+    uint8x16_t sum[8];
+    for (int k = 0; k < 8; k++) sum[k] = vdupq_n_u8(0);
+    for (size_t i = 0; i < n_bytes; i += sizeof sum)
+#pragma GCC unroll 8
+        for (size_t k = 0; k < 8; k++) sum[k] ^= vld1q_u8(p + i + k * 16);
+    for (int k = 1; k < 8; k++) sum[0] ^= sum[k];
+    return (double)vaddlvq_u8(sum[0]);
+}
+
+/* As machine code upon v0 to v19 and whatever v30 and v31 hold: not every compiler and assembler takes these
+   instructions in a file that is built for processors without them. */
+#define BYTES_ROUND(NAME, ROUNDS, INSTRUCTION)                                                                       \
+    static double NAME(const void *data, size_t n_bytes) {                                                           \
+        (void)data, (void)n_bytes;                                                                                   \
+        for (int r = 0; r < (ROUNDS); r++)                                                                           \
+            __asm__ volatile(                                                                                        \
+                ".irp d,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19\n"                                         \
+                " .inst " INSTRUCTION                                                                                \
+                " + (31 << 16) + (30 << 5) + \\d\n"                                                                  \
+                ".endr" ::                                                                                           \
+                    : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", \
+                      "v15", "v16", "v17", "v18", "v19");                                                            \
+        return 0;                                                                                                    \
+    }
+BYTES_ROUND(bytes_dotprod, 2 * FLOAT_ROUNDS, "0x4e809400")  // sdot
+BYTES_ROUND(bytes_i8mm, FLOAT_ROUNDS, "0x4e80a400")         // smmla: twice the products
 #endif
 #define BYTE_OPS ((double)FLOAT_ROUNDS * CHAINS * 64 * 2)
 
@@ -146,6 +192,17 @@ static struct choice choose(struct machine_peaks *out) {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni")) {
         c.bytes = bytes_vnni;
         out->byte_by = "AVX-512 VNNI";
+    }
+#elif defined(__aarch64__)
+    c = (struct choice){floats_neon, read_neon, NULL};
+    out->float_by = "NEON";
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) {
+        c.bytes = bytes_dotprod;
+        out->byte_by = "dotprod";
+    }
+    if (getauxval(AT_HWCAP2) & HWCAP2_I8MM) {
+        c.bytes = bytes_i8mm;
+        out->byte_by = "i8mm";
     }
 #endif
     return c;

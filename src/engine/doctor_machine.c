@@ -8,6 +8,7 @@
 
 #include "audio/play.h"
 #include "base/clock.h"
+#include "base/processor.h"
 #include "cpu/kernels.h"
 #include "engine/builtin.h"
 #include "engine/doctor_parts.h"
@@ -39,8 +40,7 @@ static int count_cores(void) {
 
 void doctor_processor(struct doctor *d) {
     char name[256];
-    read_value("/proc/cpuinfo", "model name", name, sizeof name);
-    if (!*name) snprintf(name, sizeof name, "a processor without a name");
+    processor_name(name, sizeof name);
     const struct kernels *used;
     json_t *sets = json_array();
     struct str others = {0}, missing = {0};

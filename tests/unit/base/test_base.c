@@ -1,4 +1,4 @@
-/* base/: strings, sizes, files that appear whole or not at all, .npy. */
+/* base/: strings, sizes, files that appear whole or not at all, .npy, the name of the processor. */
 #include "test.h"
 
 #include <stdio.h>
@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/npy.h"
+#include "base/processor.h"
 #include "base/str.h"
 
 static char folder[] = "/tmp/utter-base-XXXXXX";
@@ -129,6 +130,44 @@ static void test_npy_round_trip(void **state) {
     remove(in_folder("cut.npy"));
 }
 
+static const char *processor(const char *cpuinfo, const char *board) {
+    static char name[64];
+    char cpuinfo_path[256];
+    snprintf(cpuinfo_path, sizeof cpuinfo_path, "%s", in_folder("cpuinfo"));
+    FILE *f = fopen(cpuinfo_path, "w");
+    assert_non_null(f);
+    fputs(cpuinfo, f);
+    fclose(f);
+    f = fopen(in_folder("board"), "w");
+    assert_non_null(f);
+    fputs(board, f);
+    fclose(f);
+    processor_name_from(cpuinfo_path, in_folder("board"), name, sizeof name);
+    unlink(cpuinfo_path);
+    unlink(in_folder("board"));
+    return name;
+}
+
+static void test_processor_name(void **state) {
+    (void)state;
+#define CORE(PART) "Features\t: fp asimd\nCPU implementer\t: 0x41\nCPU variant\t: 0x0\nCPU part\t: " PART "\n\n"
+    assert_string_equal(processor("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n\nmodel name\t: other\n", ""),
+                        "Some CPU @ 2 GHz");
+    assert_string_equal(processor(CORE("0xd08") CORE("0xd08"), "Raspberry Pi 4 Model B Rev 1.4"),
+                        "Cortex-A72 in a Raspberry Pi 4 Model B Rev 1.4");
+    assert_string_equal(processor(CORE("0xd05") CORE("0xd05") CORE("0xd0b"), ""), "Cortex-A55 and Cortex-A76");
+    assert_string_equal(processor(CORE("0xfff"), ""), "an ARM core (implementer 0x41, part 0xfff)");
+    assert_string_equal(processor("CPU implementer : 0x61\nCPU part : 0x023\n", ""), "Apple silicon");
+    assert_string_equal(processor("", "a board"), "a processor without a name");
+    assert_int_equal(strlen(processor(CORE("0xd05"), "a board whose name is longer than there is room for in any way")),
+                     63);
+    char name[64];
+    processor_name_from("/no/such", "/no/such", name, sizeof name);
+    assert_string_equal(name, "a processor without a name");
+    processor_name(name, sizeof name);
+    assert_true(*name);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_str),
@@ -137,6 +176,7 @@ int main(void) {
         cmocka_unit_test(test_file_appears_whole_or_not),
         cmocka_unit_test(test_full_disk_is_a_failure),
         cmocka_unit_test(test_npy_round_trip),
+        cmocka_unit_test(test_processor_name),
     };
     return cmocka_run_group_tests_name("base", tests, setup, teardown);
 }
