@@ -106,7 +106,11 @@ static double difference(const char *name, const char *part, const float *pcm, i
     assert_ok(npy_read(path, &wanted));
     assert_true(wanted.n >= n - from);
     double most = 0;
-    for (int64_t i = from; i < n; i++) most = fmax(most, fabs((double)pcm[i] - ((float *)wanted.data)[i - from]));
+    for (int64_t i = from; i < n; i++) {
+        const double off = fabs((double)pcm[i] - ((float *)wanted.data)[i - from]);
+        assert_true(isfinite(off));
+        if (off > most) most = off;
+    }
     npy_free(&wanted);
     return most;
 }
