@@ -22,7 +22,7 @@ _utter() {
         --format) words="wav flac mp3 opus ogg aac pcm npy" ;;
         --lang) words="en-us en-gb de fr-fr es" ;;
         --voice) words=$(utter voices list 2>/dev/null | cut -d' ' -f1) ;;
-        --unix | --keys | --tls-cert | --tls-key | --config | --output-folder) files=1 ;;
+        --unix | --keys | --tls-cert | --tls-key | --config | --output-folder | --cover | --voices) files=1 ;;
         --host | --wyoming-address | --port | -p | --new-key | --proxies | --cors | --places | --queue | --characters | --deadline | --rate | --at-once | --connections | --drain) return ;;
         --model | -m | --codec | --voice-file | --text | --encoder | --semantic | --file | -f | --output | -o | --tokens | --trace) files=1 ;;
         --transcript | --name | --title | --author | --loudness | --streams | --redis | --idle | --note | --seed | --temperature | --top-k | --top-p | --min-p | --retries | --first-frames | --speed | --threads | --emotion | --count | -n | --reference | --server | --concurrency | --requests | --key | --timeout) return ;;
@@ -32,11 +32,11 @@ _utter() {
                 help) words="say read voices models serve submit worker queue doctor bench profile sentences normalize phonemes tokens logits generate codec" ;;
                 say) words="--output --format --file --speed --voice --voice-file --voices --lang --emotion --raw --stream --first-frames $sampling
                     --retries --model --codec $device --json --verbose --quiet --help" ;;
-                read) words="--output --format --list --voice --lang --title --author --loudness --restart --streams $sampling
+                read) words="--output --format --list --voice --voice-file --voices --lang --title --author --cover --speed --loudness --restart --streams $sampling
                     --retries --model --codec $device --json --verbose --quiet --help" files=1 ;;
-                submit) words="--redis --output --format --voice --voice-file --lang --title --author --loudness --restart $sampling
+                submit) words="--redis --output --format --voice --voice-file --voices --lang --title --author --cover --speed --loudness --restart $sampling
                     --retries --model --codec --json --verbose --quiet --help" files=1 ;;
-                worker) words="--redis --name --streams --idle --voice-file --model --codec $device --verbose --quiet --help" ;;
+                worker) words="--redis --name --streams --idle --voice-file --voices --model --codec $device --verbose --quiet --help" ;;
                 queue) words="--redis --json --yes --quiet --help"; [[ $verb ]] || words="status retry purge --help" ;;
                 voices)
                     case $verb in

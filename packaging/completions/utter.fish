@@ -40,7 +40,7 @@ end
 __utter_option "say read add logits generate decode submit" -s o -l output -r -F -d "file to write"
 __utter_option "say" -s f -l file -r -F -d "text to read"
 __utter_option "say read submit bench profile" -l voice -x -a "(utter voices list 2>/dev/null | string replace -r ' .*' '')" -d voice
-__utter_option "say voices submit worker" -l voice-file -r -F -d "voice to load"
+__utter_option "say read voices submit worker" -l voice-file -r -F -d "voice to load"
 __utter_option "add" -l text -r -F -d "file with the transcript"
 __utter_option "add" -l transcript -x -d transcript
 __utter_option "add" -l name -x -d "what the voice is called"
@@ -52,7 +52,7 @@ __utter_option "convert" -l encoder -d "the encoder, for cloning"
 __utter_option "convert" -l semantic -r -F -d "w2v-bert-2.0"
 __utter_option "say read add sentences normalize phonemes submit" -l lang -x -a "en-us en-gb de fr-fr es" -d language
 __utter_option "say" -l format -x -a "wav flac mp3 opus ogg aac pcm npy" -d "of the output"
-__utter_option "say" -l speed -x -d "2 is twice as fast"
+__utter_option "say read submit" -l speed -x -d "2 is twice as fast"
 __utter_option "say" -l emotion -x -d emotion
 __utter_option "say sentences phonemes" -l raw -d "leave the text as it is"
 __utter_option "say profile decode" -l stream -d "in pieces"
@@ -66,7 +66,7 @@ __utter_option "say read submit" -l retries -x -d "new attempts"
 __utter_option "say read voices serve doctor bench profile tokens logits generate submit worker" -s m -l model -r -F -d backbone
 __utter_option "say read voices serve doctor bench profile decode submit worker" -l codec -r -F -d codec
 __utter_option "path" -l codec -d "where its codec is"
-__utter_option "say voices serve" -l voices -r -F -d "folder of voices"
+__utter_option "say read submit worker voices serve" -l voices -r -F -d "folder of voices"
 __utter_option "pull" -l encoder -d "with the encoder"
 __utter_option "pull" -l accept-licence -x -d "accept this licence"
 __utter_option "pull remove verify" -s q -l quiet -d "say only what goes wrong"
@@ -88,6 +88,7 @@ __utter_option "read submit" -l format -x -a "opus mp3 flac m4b wav" -d "of the 
 __utter_option "read" -l list -d "show the chapters"
 __utter_option "read submit" -l title -x -d "instead of the own one"
 __utter_option "read submit" -l author -x -d "instead of the own one"
+__utter_option "read submit" -l cover -r -F -d "picture instead of the own one"
 __utter_option "read submit" -l loudness -x -d "LUFS of each chapter"
 __utter_option "read submit" -l restart -d "begin anew"
 __utter_option "read worker" -l streams -x -d "sentences at once"

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "book/build.h"
+#include "book/picture.h"
 #include "text/normalize.h"
 #include "text/utf8.h"
 
@@ -44,6 +45,9 @@ void book_set(char **field, const char *text) {
 }
 
 void book_note(struct book *b, const char *format, ...) {
+    enum { MAX_NOTES = 20 };
+    if (b->n_notes++ == MAX_NOTES) str_puts(&b->notes, "there is more of this kind, which is not told\n");
+    if (b->n_notes > MAX_NOTES) return;
     char sentence[600];
     va_list args;
     va_start(args, format);
@@ -120,6 +124,18 @@ int book_chapter_end(const struct book *b, int i) {
     return i + 1 < b->n_chapters ? b->chapters[i + 1].first_block : b->n_blocks;
 }
 
+// A chapter that nothing names has the name of the heading it begins with.
+static void name_chapters(struct book *b) {
+    for (int i = 0; i < b->n_chapters; i++) {
+        struct book_chapter *c = &b->chapters[i];
+        if (!c->title || *c->title || c->first_block >= book_chapter_end(b, i)) continue;
+        const struct book_block *first = &b->blocks[c->first_block];
+        if (first->kind != BOOK_HEADING) continue;
+        free(c->title);
+        c->title = strndup(str_text(&b->text) + first->begin, first->end - first->begin);
+    }
+}
+
 static status complete(struct book *b, const char *label) {
     TRY(str_status(&b->text));
     TRY(str_status(&b->notes));
@@ -132,6 +148,7 @@ static status complete(struct book *b, const char *label) {
         b->chapters[b->n_chapters++] = (struct book_chapter){.title = strdup(or_empty(b->title))};
     }
     b->chapters[0].first_block = 0;
+    name_chapters(b);
     char **fields[] = {&b->title, &b->author, &b->language};
     for (int i = 0; i < 3; i++)
         if (!*fields[i]) *fields[i] = strdup("");
@@ -145,6 +162,7 @@ void book_free(struct book *b) {
     free(b->chapters);
     free(b->blocks);
     str_free(&b->text);
+    str_free(&b->cover);
     str_free(&b->notes);
     free(b->title);
     free(b->author);
@@ -253,5 +271,19 @@ status book_open(const char *path, struct book *out) {
     if (s == UTTER_OK) s = complete(out, path);
     file_map_close(&file);
     if (s != UTTER_OK) book_free(out);
+    return s;
+}
+
+status book_set_cover(struct book *b, const char *path) {
+    struct file_map file;
+    struct picture picture;
+    TRY(file_map_open(path, &file));
+    status s = picture_read(path, file.size ? file.data : "", file.size, &picture);
+    if (s == UTTER_OK) {
+        str_clear(&b->cover);
+        str_append(&b->cover, file.data, file.size);
+        s = str_status(&b->cover);
+    }
+    file_map_close(&file);
     return s;
 }

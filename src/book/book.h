@@ -34,11 +34,16 @@ struct book {
     int n_blocks;
     struct book_chapter *chapters;  // [n_chapters], at least one
     int n_chapters;
+    struct str cover;  // a picture as picture.h knows them; empty when there is none
     struct str notes;  // what was repaired or left out, a sentence a line
+    int n_notes;
 };
 
 /* Reads the file, of the kind that its content or name tells. UTTER_NO_TEXT when nothing in it can be spoken. */
 status book_open(const char *path, struct book *out);
+
+/* Takes the picture in the file as the cover, instead of its own. */
+status book_set_cover(struct book *b, const char *path);
 
 /* Safe on a zeroed book and after a failure. */
 void book_free(struct book *b);

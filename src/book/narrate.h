@@ -25,7 +25,8 @@ struct running {
 };
 status unit_speak(utter *u, const utter_request *request, struct running *running, float **samples, int64_t *n);
 
-/* Called after each unit, from one thread at a time. n_bytes: of its text; n_samples: 0 when it failed. */
+/* Called after each unit, from one thread at a time. n_bytes: of its text, 0 when the unit was told before, as failed;
+   n_samples: 0 when it failed. */
 typedef void narrate_progress_fn(void *user, int unit, size_t n_bytes, int64_t n_samples);
 
 /* Speaks what the spool does not have yet, n_streams units at once. `request` has voice, language and sampling. A unit

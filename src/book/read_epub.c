@@ -2,32 +2,55 @@
    read by libxml2, without network and without entities of its own. */
 #include <archive.h>
 #include <archive_entry.h>
+#include <libxml/hash.h>
 #include <libxml/parser.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "book/build.h"
+#include "book/picture.h"
 
-enum { MAX_FILES = 20000, MAX_PAGE = 16 << 20, MAX_DEPTH = 64 };
+// Of files, of lines of a package, of entries of a table of contents: more is no book.
+enum { MAX_FILES = 20000, MAX_PAGE = 16 << 20 };
 
 struct part {
     char *path;  // in the zip
     struct str data;
+    bool read;                // as a page: each is read once
+    struct book_mark *marks;  // [n_marks] chapters that begin in it; owned
+    int n_marks;
 };
 
 struct epub {
     struct book *b;
     const char *label;
+    const char *zip;  // [zip_len]
+    size_t zip_len;
     struct part *parts;  // [n_parts] pages and what names them
     int n_parts;
+    xmlHashTable *part_of;  // path: index of the part + 1
     size_t n_bytes;
     char *folder;  // of the package document, with its slash
-    struct entry {
-        char *page, *id, *title;  // of the table of contents
-    } * entries;                  // [n_entries]
-    int n_entries;
+    struct item {
+        char *id, *path, *properties, *type;  // of the package's manifest; may be NULL but for path
+    } * items;                                // [n_items]
+    int n_items;
+    xmlHashTable *item_of;  // id: index of the item + 1
+    int n_entries;          // of the table of contents
 };
+
+// ---- names ----
+
+// The place of the first of that name.
+static void remember(xmlHashTable *table, const char *name, int i) {
+    xmlHashAddEntry(table, (const xmlChar *)name, (void *)(intptr_t)(i + 1));
+}
+
+static int recall(xmlHashTable *table, const char *name) {
+    return (int)(intptr_t)xmlHashLookup(table, (const xmlChar *)name) - 1;  // -1: none
+}
 
 // ---- the zip ----
 
@@ -39,6 +62,24 @@ static bool is_wanted(const char *path) {
     return false;
 }
 
+// The file that the zip is at, up to `limit` bytes. What one file and all of them may have is told apart by the
+// sentence.
+static status unpack_file(struct epub *e, struct archive *zip, const char *path, size_t limit, struct str *out) {
+    char buffer[16384];
+    la_ssize_t n;
+    while ((n = archive_read_data(zip, buffer, sizeof buffer)) > 0) {
+        str_append(out, buffer, (size_t)n);
+        if (out->len > limit)
+            return fail(UTTER_LIMIT,
+                        "%s unpacks to more than %zu MB at %.200s; a book is smaller, so it is not unpacked further",
+                        e->label, (limit < MAX_PAGE ? BOOK_MAX_BYTES : limit) >> 20, path);
+    }
+    if (n < 0)
+        return fail(UTTER_FORMAT, "%s: %.200s cannot be unpacked (%.200s); the file may be damaged: fetch it again",
+                    e->label, path, archive_error_string(zip) ? archive_error_string(zip) : "no reason given");
+    return str_status(out);
+}
+
 static status unpack_part(struct epub *e, struct archive *zip, const char *path) {
     struct part *grown = realloc(e->parts, (size_t)(e->n_parts + 1) * sizeof *grown);
     if (!grown) return fail_memory(sizeof *grown, "a page");
@@ -46,50 +87,45 @@ static status unpack_part(struct epub *e, struct archive *zip, const char *path)
     struct part *p = &e->parts[e->n_parts++];
     *p = (struct part){.path = strdup(path)};
     if (!p->path) return fail_memory(strlen(path), "a page");
-    char buffer[16384];
-    la_ssize_t n;
-    while ((n = archive_read_data(zip, buffer, sizeof buffer)) > 0) {
-        str_append(&p->data, buffer, (size_t)n);
-        e->n_bytes += (size_t)n;
-        if (p->data.len > MAX_PAGE || e->n_bytes > BOOK_MAX_BYTES)
-            return fail(UTTER_LIMIT,
-                        "%s unpacks to more than %d MB at %.200s; a book is smaller, so it is not unpacked further",
-                        e->label, (p->data.len > MAX_PAGE ? MAX_PAGE : BOOK_MAX_BYTES) >> 20, path);
-    }
-    if (n < 0)
-        return fail(UTTER_FORMAT, "%s: %.200s cannot be unpacked (%.200s); the file may be damaged: fetch it again",
-                    e->label, path, archive_error_string(zip) ? archive_error_string(zip) : "no reason given");
-    return str_status(&p->data);
+    const size_t left = BOOK_MAX_BYTES - e->n_bytes;
+    TRY(unpack_file(e, zip, path, left < MAX_PAGE ? left : MAX_PAGE, &p->data));
+    e->n_bytes += p->data.len;
+    remember(e->part_of, path, e->n_parts - 1);
+    return UTTER_OK;
 }
 
-static status unpack(struct epub *e, const char *data, size_t len) {
+// Unpacks all pages and what names them; or, if not NULL, the file `only` alone into *out.
+static status unpack(struct epub *e, const char *only, struct str *out) {
     struct archive *zip = archive_read_new();
     if (!zip) return fail_memory(1, "a zip file");
     archive_read_support_format_zip(zip);
     status s = UTTER_OK;
-    if (archive_read_open_memory(zip, data, len) != ARCHIVE_OK)
+    if (archive_read_open_memory(zip, e->zip, e->zip_len) != ARCHIVE_OK)
         s = fail(UTTER_FORMAT, "%s cannot be opened as a zip file; it may be damaged: fetch it again", e->label);
     struct archive_entry *entry;
     for (int n = 0; s == UTTER_OK; n++) {
         int r = archive_read_next_header(zip, &entry);
         if (r == ARCHIVE_EOF) break;
         const char *path = r >= ARCHIVE_WARN ? archive_entry_pathname(entry) : NULL;
-        if (r < ARCHIVE_WARN)
+        if (r < ARCHIVE_WARN) {
             s = fail(UTTER_FORMAT, "%s is a damaged zip file (%.200s); fetch it again", e->label,
                      archive_error_string(zip) ? archive_error_string(zip) : "no reason given");
-        else if (n >= MAX_FILES)
+        } else if (n >= MAX_FILES) {
             s = fail(UTTER_LIMIT, "%s holds more than %d files; that is no book", e->label, MAX_FILES);
-        else if (path && is_wanted(path))
+        } else if (only && path && strcmp(path, only) == 0) {
+            s = unpack_file(e, zip, path, MAX_PAGE, out);
+            break;
+        } else if (!only && path && is_wanted(path)) {
             s = unpack_part(e, zip, path);
+        }
     }
     archive_read_free(zip);
     return s;
 }
 
-static const struct part *find_part(const struct epub *e, const char *path) {
-    for (int i = 0; i < e->n_parts; i++)
-        if (strcmp(e->parts[i].path, path) == 0) return &e->parts[i];
-    return NULL;
+static struct part *find_part(const struct epub *e, const char *path) {
+    const int i = recall(e->part_of, path);
+    return i >= 0 ? &e->parts[i] : NULL;
 }
 
 // ---- XML ----
@@ -208,120 +244,191 @@ static void package_fields(struct book *b, xmlDoc *package) {
     }
 }
 
-/* Path of the manifest's item with that id, or the one with that property. */
-static char *item_path(const struct epub *e, xmlDoc *package, const char *id, const char *property, const char *type) {
-    char *path = NULL;
-    for (xmlNode *n = NULL; !path && (n = next_named(package, n, "item"));) {
-        char *item_id = attribute(n, "id"), *properties = attribute(n, "properties"),
-             *media = attribute(n, "media-type");
-        char *href = attribute(n, "href");
-        bool is_it = (id && item_id && strcmp(id, item_id) == 0) ||
-                     (property && properties && strstr(properties, property)) ||
-                     (type && media && strcmp(type, media) == 0);
-        if (is_it && href) path = resolve(e->folder, href, NULL);
-        xmlFree(item_id);
-        xmlFree(properties);
-        xmlFree(media);
-        xmlFree(href);
+static status add_item(struct epub *e, xmlNode *n) {
+    if (e->n_items >= MAX_FILES)
+        return fail(UTTER_LIMIT, "%s lists more than %d files; that is no book", e->label, MAX_FILES);
+    struct item *grown = realloc(e->items, (size_t)(e->n_items + 1) * sizeof *grown);
+    if (!grown) return fail_memory(sizeof *grown, "a list of pages");
+    e->items = grown;
+    char *href = attribute(n, "href");
+    if (!href) return UTTER_OK;
+    e->items[e->n_items] = (struct item){.id = attribute(n, "id"),
+                                         .path = resolve(e->folder, href, NULL),
+                                         .properties = attribute(n, "properties"),
+                                         .type = attribute(n, "media-type")};
+    xmlFree(href);
+    const struct item *item = &e->items[e->n_items++];
+    if (item->id) remember(e->item_of, item->id, e->n_items - 1);
+    return item->path ? UTTER_OK : fail_memory(100, "a list of pages");
+}
+
+static status read_manifest(struct epub *e, xmlDoc *package) {
+    status s = UTTER_OK;
+    for (xmlNode *n = NULL; s == UTTER_OK && (n = next_named(package, n, "item"));) s = add_item(e, n);
+    return s;
+}
+
+static const struct item *item_by_id(const struct epub *e, const char *id) {
+    const int i = recall(e->item_of, id);
+    return i >= 0 ? &e->items[i] : NULL;
+}
+
+// The word stands in a list of words with spaces between.
+static bool has_word(const char *list, const char *word) {
+    const size_t len = strlen(word);
+    for (const char *at = list; at && (at = strstr(at, word)); at += len)
+        if ((at == list || at[-1] == ' ') && (at[len] == ' ' || at[len] == 0)) return true;
+    return false;
+}
+
+static const struct item *item_by_property(const struct epub *e, const char *property) {
+    for (int i = 0; i < e->n_items; i++)
+        if (has_word(e->items[i].properties, property)) return &e->items[i];
+    return NULL;
+}
+
+static const struct item *item_by_type(const struct epub *e, const char *type) {
+    for (int i = 0; i < e->n_items; i++)
+        if (e->items[i].type && strcmp(e->items[i].type, type) == 0) return &e->items[i];
+    return NULL;
+}
+
+// ---- the cover ----
+
+// EPUB 3: the item with the property "cover-image"; EPUB 2: the one whose id <meta name="cover"> has.
+static const struct item *cover_item(const struct epub *e, xmlDoc *package) {
+    const struct item *item = item_by_property(e, "cover-image");
+    for (xmlNode *n = NULL; !item && (n = next_named(package, n, "meta"));) {
+        char *name = attribute(n, "name"), *id = attribute(n, "content");
+        if (name && id && strcmp(name, "cover") == 0) item = item_by_id(e, id);
+        xmlFree(name);
+        xmlFree(id);
     }
-    return path;
+    return item;
+}
+
+// A cover that cannot be had is told; the book is read without.
+static status read_cover(struct epub *e, xmlDoc *package) {
+    const struct item *item = cover_item(e, package);
+    if (!item) return UTTER_OK;
+    struct picture picture;
+    status s = unpack(e, item->path, &e->b->cover);
+    if (s == UTTER_OK && e->b->cover.len == 0) s = fail(UTTER_FORMAT, "%s does not hold %.200s", e->label, item->path);
+    if (s == UTTER_OK) s = picture_read(item->path, e->b->cover.data, e->b->cover.len, &picture);
+    if (s == UTTER_OK || s == UTTER_MEMORY) return s;
+    book_note(e->b, "the cover is left out: %s", fail_message());
+    str_free(&e->b->cover);
+    return UTTER_OK;
 }
 
 // ---- the table of contents ----
 
-static status add_entry(struct epub *e, const char *folder, const char *reference, char *title) {
-    struct entry *grown = realloc(e->entries, (size_t)(e->n_entries + 1) * sizeof *grown);
-    if (!grown) return fail_memory(sizeof *grown, "a table of contents");
-    e->entries = grown;
-    struct entry *entry = &e->entries[e->n_entries++];
-    *entry = (struct entry){0};
-    entry->page = resolve(folder, reference, &entry->id);
-    book_set(&entry->title, title);
-    if (!entry->title) entry->title = strdup("");
-    return entry->page && entry->title ? UTTER_OK : fail_memory(100, "a table of contents");
+static status add_entry(struct epub *e, const char *folder, const char *reference, const char *title) {
+    if (++e->n_entries > MAX_FILES)
+        return fail(UTTER_LIMIT, "%s has a table of contents with more than %d entries; that is no book", e->label,
+                    MAX_FILES);
+    char *id, *path = resolve(folder, reference, &id);
+    struct part *p = path ? find_part(e, path) : NULL;
+    free(path);
+    struct book_mark *grown = p ? realloc(p->marks, (size_t)(p->n_marks + 1) * sizeof *grown) : NULL;
+    if (!grown) {
+        free(id);
+        return p || !path ? fail_memory(sizeof *grown, "a table of contents") : UTTER_OK;
+    }
+    p->marks = grown;
+    char *clean = NULL;
+    book_set(&clean, title);
+    if (!clean) clean = strdup("");
+    p->marks[p->n_marks++] = (struct book_mark){id, clean};
+    return clean ? UTTER_OK : fail_memory(100, "a table of contents");
 }
 
-static char *folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return strndup(path, slash ? (size_t)(slash + 1 - path) : 0);
-}
-
-// EPUB 3: <nav epub:type="toc"> with links; EPUB 2: an NCX with navPoints.
-static status read_contents(struct epub *e, xmlDoc *package) {
-    char *nav = item_path(e, package, NULL, "nav", NULL);
-    char *path = nav ? nav : item_path(e, package, NULL, NULL, "application/x-dtbncx+xml");
-    xmlDoc *doc = path ? parse(find_part(e, path)) : NULL;
-    char *folder = path ? folder_of(path) : NULL;
-    status s = UTTER_OK;
-    for (xmlNode *n = NULL; doc && folder && s == UTTER_OK && (n = next_named(doc, n, nav ? "nav" : "navPoint"));) {
-        if (nav) {
-            char *type = attribute(n, "type");
-            bool is_toc = !type || strcmp(type, "toc") == 0;
-            xmlFree(type);
-            if (!is_toc) continue;
-            for (xmlNode *a = n; s == UTTER_OK && (a = next_named(doc, a, "a"));) {
-                xmlNode *up = a;  // the links of this list alone
-                while (up && up != n) up = up->parent;
-                if (!up) break;
-                char *href = attribute(a, "href"), *title = (char *)xmlNodeGetContent(a);
-                if (href) s = add_entry(e, folder, href, title);
-                xmlFree(href);
-                xmlFree(title);
-            }
-            break;
+// EPUB 3: <nav epub:type="toc"> with links.
+static status read_nav(struct epub *e, const char *folder, xmlDoc *doc) {
+    for (xmlNode *n = NULL; (n = next_named(doc, n, "nav"));) {
+        char *type = attribute(n, "type");
+        bool is_toc = !type || strcmp(type, "toc") == 0;
+        xmlFree(type);
+        if (!is_toc) continue;
+        status s = UTTER_OK;
+        for (xmlNode *a = n; s == UTTER_OK && (a = next_named(doc, a, "a"));) {
+            xmlNode *up = a;  // the links of this list alone
+            while (up && up != n) up = up->parent;
+            if (!up) break;
+            char *href = attribute(a, "href"), *title = (char *)xmlNodeGetContent(a);
+            if (href) s = add_entry(e, folder, href, title);
+            xmlFree(href);
+            xmlFree(title);
         }
-        xmlNode *label = next_named(doc, n, "text"), *content = next_named(doc, n, "content");
+        return s;
+    }
+    return UTTER_OK;
+}
+
+static xmlNode *child_named(xmlNode *n, const char *name) {
+    n = n ? n->children : NULL;
+    while (n && !named(n, name)) n = n->next;
+    return n;
+}
+
+// EPUB 2: an NCX with navPoints, each with <navLabel><text> and <content>.
+static status read_ncx(struct epub *e, const char *folder, xmlDoc *doc) {
+    status s = UTTER_OK;
+    for (xmlNode *n = NULL; s == UTTER_OK && (n = next_named(doc, n, "navPoint"));) {
+        xmlNode *label = child_named(child_named(n, "navLabel"), "text"), *content = child_named(n, "content");
         char *src = content ? attribute(content, "src") : NULL,
              *title = label ? (char *)xmlNodeGetContent(label) : NULL;
         if (src) s = add_entry(e, folder, src, title);
         xmlFree(src);
         xmlFree(title);
     }
-    if (doc) xmlFreeDoc(doc);
+    return s;
+}
+
+static status read_contents(struct epub *e) {
+    const struct item *nav = item_by_property(e, "nav");
+    const struct item *item = nav ? nav : item_by_type(e, "application/x-dtbncx+xml");
+    xmlDoc *doc = item ? parse(find_part(e, item->path)) : NULL;
+    if (!doc) return UTTER_OK;
+    const char *slash = strrchr(item->path, '/');
+    char *folder = strndup(item->path, slash ? (size_t)(slash + 1 - item->path) : 0);
+    status s = folder ? (nav ? read_nav : read_ncx)(e, folder, doc) : fail_memory(100, "a table of contents");
     free(folder);
-    free(path);
+    xmlFreeDoc(doc);
     return s;
 }
 
 // ---- the pages ----
 
 static status read_page(struct epub *e, const char *path) {
-    const struct part *p = find_part(e, path);
-    if (!p) {
-        book_note(e->b, "%.200s names the page %.200s, which it does not hold; it is left out", e->label, path);
+    struct part *p = find_part(e, path);
+    if (!p || p->read) {
+        book_note(e->b, "%.200s names the page %.200s, which it %s", e->label, path,
+                  p ? "has named before; it is read once" : "does not hold; it is left out");
         return UTTER_OK;
     }
+    p->read = true;
     if (e->n_entries == 0) return book_read_html(e->b, path, str_text(&p->data), p->data.len, "UTF-8");
-    struct book_mark *marks = calloc((size_t)e->n_entries, sizeof *marks);
-    if (!marks) return fail_memory((size_t)e->n_entries * sizeof *marks, "a table of contents");
-    int n = 0;
-    for (int i = 0; i < e->n_entries; i++)
-        if (strcmp(e->entries[i].page, path) == 0)
-            marks[n++] = (struct book_mark){e->entries[i].id, e->entries[i].title};
-    status s = book_read_page(e->b, path, str_text(&p->data), p->data.len, marks, n);
-    free(marks);
+    status s = book_read_page(e->b, path, str_text(&p->data), p->data.len, p->marks, p->n_marks);
     if (s != UTTER_FORMAT) return s;
     book_note(e->b, "%s; it is left out", fail_message());  // the rest of the book can be read
     return UTTER_OK;
 }
 
 static status read_spine(struct epub *e, xmlDoc *package) {
-    char *nav = item_path(e, package, NULL, "nav", NULL);
+    const struct item *nav = item_by_property(e, "nav");
     status s = UTTER_OK;
     int n_pages = 0;
     for (xmlNode *n = NULL; s == UTTER_OK && (n = next_named(package, n, "itemref"));) {
         char *id = attribute(n, "idref"), *linear = attribute(n, "linear");
-        char *path = id && !(linear && strcmp(linear, "no") == 0) ? item_path(e, package, id, NULL, NULL) : NULL;
-        if (path && !(nav && strcmp(nav, path) == 0)) {
-            if (e->n_entries == 0) book_add_chapter(e->b, "");
-            s = read_page(e, path);
-            n_pages++;
-        }
+        const struct item *item = id && !(linear && strcmp(linear, "no") == 0) ? item_by_id(e, id) : NULL;
         xmlFree(id);
         xmlFree(linear);
-        free(path);
+        if (!item || item == nav) continue;
+        if (e->n_entries == 0) book_add_chapter(e->b, "");
+        s = read_page(e, item->path);
+        n_pages++;
     }
-    free(nav);
     if (s == UTTER_OK && n_pages == 0)
         s = fail(UTTER_FORMAT, "%s is no EPUB that can be read: its package document lists no pages", e->label);
     return s;
@@ -332,27 +439,47 @@ static status read_book(struct epub *e) {
     xmlDoc *package;
     TRY(find_package(e, &package));
     package_fields(e->b, package);
-    status s = read_contents(e, package);
+    status s = read_manifest(e, package);
+    if (s == UTTER_OK) s = read_contents(e);
     if (s == UTTER_OK) s = read_spine(e, package);
+    if (s == UTTER_OK) s = read_cover(e, package);
     xmlFreeDoc(package);
     return s;
 }
 
+static void close_epub(struct epub *e) {
+    for (int i = 0; i < e->n_parts; i++) {
+        struct part *p = &e->parts[i];
+        for (int k = 0; k < p->n_marks; k++) {
+            free((char *)(uintptr_t)p->marks[k].id);
+            free((char *)(uintptr_t)p->marks[k].title);
+        }
+        free(p->marks);
+        free(p->path);
+        str_free(&p->data);
+    }
+    for (int i = 0; i < e->n_items; i++) {
+        xmlFree(e->items[i].id);
+        free(e->items[i].path);
+        xmlFree(e->items[i].properties);
+        xmlFree(e->items[i].type);
+    }
+    free(e->parts);
+    free(e->items);
+    free(e->folder);
+    if (e->part_of) xmlHashFree(e->part_of, NULL);
+    if (e->item_of) xmlHashFree(e->item_of, NULL);
+}
+
 status book_read_epub(struct book *b, const char *label, const char *data, size_t len) {
-    struct epub e = {.b = b, .label = label};
-    status s = unpack(&e, data, len);
+    struct epub e = {.b = b,
+                     .label = label,
+                     .zip = data,
+                     .zip_len = len,
+                     .part_of = xmlHashCreate(64),
+                     .item_of = xmlHashCreate(64)};
+    status s = e.part_of && e.item_of ? unpack(&e, NULL, NULL) : fail_memory(1, "an EPUB");
     if (s == UTTER_OK) s = read_book(&e);
-    for (int i = 0; i < e.n_parts; i++) {
-        free(e.parts[i].path);
-        str_free(&e.parts[i].data);
-    }
-    for (int i = 0; i < e.n_entries; i++) {
-        free(e.entries[i].page);
-        free(e.entries[i].id);
-        free(e.entries[i].title);
-    }
-    free(e.parts);
-    free(e.entries);
-    free(e.folder);
+    close_epub(&e);
     return s;
 }

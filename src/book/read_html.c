@@ -1,6 +1,8 @@
 /* HTML, by libxml2's forgiving parser: lone pages, the pages of an EPUB, and what Markdown becomes. */
 #include <libxml/HTMLparser.h>
+#include <libxml/hash.h>
 #include <md4c-html.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,10 +15,10 @@ struct walk {
     struct book *b;
     struct str text;  // of the paragraph being gathered
     enum book_kind kind;
-    const struct book_mark *marks;  // NULL: chapters by headings of level `level`
-    int n_marks;
-    int level;         // headings of this level begin chapters; deeper ones are headings within
-    struct str title;  // what a chapter that begins at the next text is called
+    bool has_marks;         // or else chapters by headings of level `level`
+    xmlHashTable *mark_of;  // id: title of the chapter that begins there; NULL when there are none
+    int level;              // headings of this level begin chapters; deeper ones are headings within
+    struct str title;       // what a chapter that begins at the next text is called
     bool chapter_waits;
 };
 
@@ -81,15 +83,14 @@ static void wait_for_chapter(struct walk *w, const char *title) {
 }
 
 static void look_for_mark(struct walk *w, xmlNode *n) {
-    if (w->n_marks == 0) return;
-    char *id = (char *)xmlGetProp(n, (const xmlChar *)"id");
-    if (!id && is(n, "a")) id = (char *)xmlGetProp(n, (const xmlChar *)"name");
-    for (int i = 0; id && i < w->n_marks; i++) {
-        if (!w->marks[i].id || strcmp(w->marks[i].id, id) != 0) continue;
-        end_paragraph(w);
-        wait_for_chapter(w, w->marks[i].title);
-    }
+    if (!w->mark_of) return;
+    xmlChar *id = xmlGetProp(n, (const xmlChar *)"id");
+    if (!id && is(n, "a")) id = xmlGetProp(n, (const xmlChar *)"name");
+    const char *title = id ? xmlHashLookup(w->mark_of, id) : NULL;
     xmlFree(id);
+    if (!title) return;
+    end_paragraph(w);
+    wait_for_chapter(w, title);
 }
 
 static void walk(struct walk *w, xmlNode *n, int depth);
@@ -120,7 +121,7 @@ static void element(struct walk *w, xmlNode *n, int depth) {
     walk(w, n->children, depth + 1);
     struct str title = {0};
     book_collapse(str_text(&w->text), w->text.len, &title);
-    if (!w->marks && level <= w->level && title.len > 0) wait_for_chapter(w, str_text(&title));
+    if (!w->has_marks && level <= w->level && title.len > 0) wait_for_chapter(w, str_text(&title));
     str_free(&title);
     w->kind = BOOK_HEADING;
     end_paragraph(w);
@@ -214,11 +215,15 @@ status book_read_page(struct book *b, const char *label, const char *data, size_
                       int n_marks) {
     xmlDoc *page;
     TRY(parse(label, data, len, "UTF-8", &page));
-    static const struct book_mark none;
-    struct walk w = {.b = b, .marks = marks ? marks : &none, .n_marks = n_marks};
-    for (int i = 0; i < n_marks; i++)
-        if (!marks[i].id) wait_for_chapter(&w, marks[i].title);
-    status s = walk_page(&w, page);
+    struct walk w = {.b = b, .has_marks = true, .mark_of = n_marks ? xmlHashCreate(n_marks) : NULL};
+    for (int i = 0; i < n_marks; i++) {  // the last of several at one place is the one below the others
+        if (!marks[i].id)
+            wait_for_chapter(&w, marks[i].title);
+        else if (w.mark_of)
+            xmlHashUpdateEntry(w.mark_of, (const xmlChar *)marks[i].id, (void *)(uintptr_t)marks[i].title, NULL);
+    }
+    status s = n_marks && !w.mark_of ? fail_memory((size_t)n_marks, "a table of contents") : walk_page(&w, page);
+    if (w.mark_of) xmlHashFree(w.mark_of, NULL);
     xmlFreeDoc(page);
     return s;
 }

@@ -178,14 +178,17 @@ static status write_folder(const struct reading *r, const struct rendering *rend
 status reading_write(const struct reading *r, struct spool *spool, const struct reading_output *o,
                      const atomic_bool *stop, struct reading_written *out) {
     *out = (struct reading_written){0};
-    struct rendering rendering = {.b = &r->book, .units = &r->units, .spool = spool, .rate_hz = r->rate_hz};
+    struct rendering rendering = {
+        .b = &r->book, .units = &r->units, .spool = spool, .rate_hz = r->rate_hz, .speed = o->speed};
     int n = r->book.n_chapters;
     struct rendered_chapter *chapters = calloc((size_t)n, sizeof *chapters);
     if (!chapters) return fail_memory((size_t)n * sizeof *chapters, "chapters");
     struct book_tags tags = {.title = o->title ? o->title : r->book.title,
                              .author = o->author ? o->author : r->book.author,
                              .language = r->language,
-                             .rate_hz = r->rate_hz};
+                             .rate_hz = r->rate_hz,
+                             .cover = r->book.cover.len > 0 ? r->book.cover.data : NULL,
+                             .n_cover = r->book.cover.len};
     status s = spool_n_failed(spool) < r->units.n
                    ? render_measure(&rendering, o->loudness_lufs, chapters, &out->measured_lufs)
                    : fail(UTTER_SPEECH, "not one sentence of the book could be spoken: %s", spool_failure(spool, 0));

@@ -30,6 +30,7 @@ struct reading_output {
     const char *format;          // of these: "opus", "mp3", "flac", "wav"; NULL: opus
     const char *title, *author;  // NULL: the book's
     double loudness_lufs;        // NAN: as it is
+    double speed;                // 1: as it was spoken
 };
 
 struct reading_written {

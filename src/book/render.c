@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "audio/tempo.h"
+
 #define MAX_PEAK_DBTP -1.0
 #define QUIET 0.004f       // peak of what counts as silence at the edges: -48 dBFS
 #define LEAD_S 0.03        // kept before the first sound
@@ -12,7 +14,7 @@
 #define FIRST_PAUSE_S 0.5  // before the first word of a file
 #define LAST_PAUSE_S 1.0   // behind its last
 
-enum { SILENCE = 4096 };
+enum { AT_ONCE = 4096 };
 
 // ---- units in order ----
 
@@ -34,22 +36,51 @@ static void trim(const struct rendering *r, float *samples, int64_t n, int64_t *
 }
 
 static status silence(const struct rendering *r, double seconds, render_fn *fn, void *user) {
-    static const float zeros[SILENCE];
-    for (int64_t left = (int64_t)(seconds * r->rate_hz); left > 0; left -= SILENCE)
-        TRY(fn(user, zeros, (size_t)(left < SILENCE ? left : SILENCE)));
+    static const float zeros[AT_ONCE];
+    for (int64_t left = (int64_t)(seconds / r->speed * r->rate_hz); left > 0; left -= AT_ONCE)
+        TRY(fn(user, zeros, (size_t)(left < AT_ONCE ? left : AT_ONCE)));
     return UTTER_OK;
+}
+
+static status louder(float *samples, size_t n, float gain, render_fn *fn, void *user) {
+    for (size_t i = 0; i < n; i++) samples[i] *= gain;
+    return n > 0 ? fn(user, samples, n) : UTTER_OK;
+}
+
+static status pull(struct tempo *tempo, float gain, render_fn *fn, void *user) {
+    for (;;) {
+        float samples[AT_ONCE];
+        size_t n;
+        TRY(tempo_pull(tempo, samples, AT_ONCE, &n));
+        if (n == 0) return UTTER_OK;
+        TRY(louder(samples, n, gain, fn, user));
+    }
+}
+
+// Each unit by itself, so that its sound does not depend on its neighbours.
+static status faster(const struct rendering *r, const float *samples, size_t n, float gain, render_fn *fn, void *user) {
+    struct tempo *tempo;
+    TRY(tempo_new(r->rate_hz, r->speed, &tempo));
+    status s = UTTER_OK;
+    for (size_t at = 0; at < n && s == UTTER_OK; at += AT_ONCE) {
+        s = tempo_push(tempo, samples + at, n - at < AT_ONCE ? n - at : AT_ONCE);
+        if (s == UTTER_OK) s = pull(tempo, gain, fn, user);
+    }
+    if (s == UTTER_OK) s = tempo_end(tempo);
+    if (s == UTTER_OK) s = pull(tempo, gain, fn, user);
+    tempo_free(tempo);
+    return s;
 }
 
 static status unit(const struct rendering *r, int i, float gain, render_fn *fn, void *user) {
     float *samples;
     int64_t n, from, to;
     TRY(spool_read(r->spool, i, &samples, &n));
-    status s = UTTER_OK;
-    if (samples) {
-        trim(r, samples, n, &from, &to);
-        for (int64_t k = from; k < to; k++) samples[k] *= gain;
-        if (to > from) s = fn(user, samples + from, (size_t)(to - from));
-    }
+    if (!samples) return UTTER_OK;
+    trim(r, samples, n, &from, &to);
+    const size_t count = (size_t)(to - from);
+    status s = r->speed == 1 ? louder(samples + from, count, gain, fn, user)
+                             : faster(r, samples + from, count, gain, fn, user);
     free(samples);
     return s;
 }

@@ -1,5 +1,5 @@
-/* From a full spool to the sound of a book: units in order, their edges trimmed, pauses between them, each chapter at
-   the same loudness (EBU R128, measured by libebur128). */
+/* From a full spool to the sound of a book: units in order, their edges trimmed, pauses between them, as fast as
+   wanted, each chapter at the same loudness (EBU R128, measured by libebur128). */
 #ifndef UTTER_BOOK_RENDER_H
 #define UTTER_BOOK_RENDER_H
 
@@ -11,6 +11,7 @@ struct rendering {
     const struct units *units;
     struct spool *spool;
     int rate_hz;
+    double speed;  // 2 is twice as fast, at the same pitch; pauses too. 1: as it was spoken
 };
 
 struct rendered_chapter {

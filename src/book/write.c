@@ -1,5 +1,6 @@
 #include "book/write.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -86,6 +87,13 @@ status book_writer_open(const char *path, const struct book_tags *tags, struct b
     *out = NULL;
     TRY(book_writer_check(path));
     return formats[format_of(path)].open(path, tags, out);
+}
+
+void chapter_comment(const struct book_tags *tags, int i, char name[CHAPTER_COMMENT], char time[CHAPTER_COMMENT]) {
+    const int64_t ms = tags->chapters[i].first_sample * 1000 / tags->rate_hz;
+    snprintf(name, CHAPTER_COMMENT, "CHAPTER%03d", i + 1);
+    snprintf(time, CHAPTER_COMMENT, "%02lld:%02d:%02d.%03d", (long long)(ms / 3600000), (int)(ms / 60000 % 60),
+             (int)(ms / 1000 % 60), (int)(ms % 1000));
 }
 
 status book_writer_push(struct book_writer *w, const float *samples, size_t n) { return w->ops->push(w, samples, n); }

@@ -22,6 +22,8 @@ struct book_tags {
     int rate_hz;
     int track, n_tracks;  // of a file for each chapter; 0: one file
     const char *album;    // of such a file: the book's title; NULL otherwise
+    const void *cover;    // [n_cover] a picture as picture.h knows them; NULL: none. .wav holds none
+    size_t n_cover;
 };
 
 /* UTTER_INVALID for a name whose ending is of no format, UTTER_UNSUPPORTED for one that this build cannot write. */
@@ -47,6 +49,12 @@ struct book_writer_ops {
 struct book_writer {
     const struct book_writer_ops *ops;
 };
+
+/* A chapter in comments as players and mkvtoolnix read them: CHAPTER001=00:00:00.000, CHAPTER001NAME=... The first of
+   the two names, and the time; of as many chapters as three digits number. */
+enum { CHAPTER_COMMENTS = 999, CHAPTER_COMMENT = 32 };
+void chapter_comment(const struct book_tags *tags, int i, char name[CHAPTER_COMMENT], char time[CHAPTER_COMMENT]);
+
 status write_av_available(void);
 status write_av_open(const char *path, const struct book_tags *tags, struct book_writer **out);
 status write_opus_open(const char *path, const struct book_tags *tags, struct book_writer **out);

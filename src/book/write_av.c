@@ -13,18 +13,21 @@
 #include <strings.h>
 
 #include "base/file.h"
+#include "book/picture.h"
 #include "book/write.h"
 
 // The library and those it stands on, opened when the first such file is written: no other command waits for its
 // hundred libraries to load. A symbol is found in whichever of them has it.
-#define CALLS(F)                                                                                               \
-    F(av_calloc)                                                                                               \
-    F(av_dict_set) F(av_free) F(av_freep) F(av_frame_alloc) F(av_frame_free) F(av_frame_get_buffer)            \
-        F(av_frame_make_writable) F(av_interleaved_write_frame) F(av_log_set_level) F(av_malloc) F(av_mallocz) \
-            F(av_packet_alloc) F(av_packet_free) F(av_packet_rescale_ts) F(av_strerror) F(av_write_trailer)    \
-                F(avcodec_alloc_context3) F(avcodec_find_encoder) F(avcodec_free_context) F(avcodec_open2)     \
-                    F(avcodec_parameters_from_context) F(avcodec_receive_packet) F(avcodec_send_frame)         \
-                        F(avformat_alloc_output_context2) F(avformat_free_context) F(avformat_new_stream)      \
+#define CALLS(F)                                                                                            \
+    F(av_calloc)                                                                                            \
+    F(av_dict_set)                                                                                          \
+    F(av_free)                                                                                              \
+    F(av_freep) F(av_frame_alloc) F(av_frame_free) F(av_frame_get_buffer) F(av_frame_make_writable)         \
+        F(av_interleaved_write_frame) F(av_log_set_level) F(av_malloc) F(av_mallocz) F(av_new_packet)       \
+            F(av_packet_alloc) F(av_packet_free) F(av_packet_rescale_ts) F(av_strerror) F(av_write_trailer) \
+                F(avcodec_alloc_context3) F(avcodec_find_encoder) F(avcodec_free_context) F(avcodec_open2)  \
+                    F(avcodec_parameters_from_context) F(avcodec_receive_packet) F(avcodec_send_frame)      \
+                        F(avformat_alloc_output_context2) F(avformat_free_context) F(avformat_new_stream)   \
                             F(avformat_write_header) F(avio_alloc_context) F(avio_context_free) F(avio_flush)
 
 #define MEMBER(name) __typeof__(&name) name;
@@ -158,6 +161,16 @@ static void add_tags(AVFormatContext *c, const struct book_tags *tags) {
     }
 }
 
+// The muxer of FLAC writes no chapters of its own.
+static void add_chapter_comments(AVFormatContext *c, const struct book_tags *tags) {
+    for (int i = 0; i < tags->n_chapters && i < CHAPTER_COMMENTS; i++) {
+        char name[CHAPTER_COMMENT], time[CHAPTER_COMMENT];
+        chapter_comment(tags, i, name, time);
+        tag(&c->metadata, name, time);
+        tag(&c->metadata, strcat(name, "NAME"), tags->chapters[i].title);
+    }
+}
+
 static int open_codec(struct av *a, const struct kind *kind, const struct book_tags *tags) {
     const AVCodec *codec = av.avcodec_find_encoder(kind->codec);
     if (!codec) return AVERROR_ENCODER_NOT_FOUND;
@@ -184,6 +197,31 @@ static int make_frame(struct av *a) {
     return av.av_frame_get_buffer(a->frame, 0);
 }
 
+// A stream of one picture.
+static int add_cover(struct av *a, const struct book_tags *tags) {
+    struct picture picture;
+    if (!tags->cover || picture_read("the cover", tags->cover, tags->n_cover, &picture) != UTTER_OK) return 0;
+    AVStream *stream = av.avformat_new_stream(a->container, NULL);
+    if (!stream) return AVERROR(ENOMEM);
+    stream->disposition = AV_DISPOSITION_ATTACHED_PIC;
+    stream->codecpar->codec_type = AVMEDIA_TYPE_VIDEO;
+    stream->codecpar->codec_id = picture.is_png ? AV_CODEC_ID_PNG : AV_CODEC_ID_MJPEG;
+    stream->codecpar->width = picture.width;
+    stream->codecpar->height = picture.height;
+    tag(&stream->metadata, "comment", "Cover (front)");  // as ID3 names the kind of picture
+    return 0;
+}
+
+static int write_cover(struct av *a, const struct book_tags *tags) {
+    if (a->container->nb_streams < 2) return 0;
+    int error = av.av_new_packet(a->packet, (int)tags->n_cover);
+    if (error < 0) return error;
+    memcpy(a->packet->data, tags->cover, tags->n_cover);
+    a->packet->stream_index = 1;
+    a->packet->flags |= AV_PKT_FLAG_KEY;
+    return av.av_interleaved_write_frame(a->container, a->packet);
+}
+
 static int open_all(struct av *a, const struct kind *kind, const struct book_tags *tags) {
     int error = av.avformat_alloc_output_context2(&a->container, NULL, kind->muxer, NULL);
     if (error < 0) return error;
@@ -196,14 +234,16 @@ static int open_all(struct av *a, const struct kind *kind, const struct book_tag
     a->container->pb = a->io;
     a->container->flags |= AVFMT_FLAG_BITEXACT | AVFMT_FLAG_CUSTOM_IO;
     add_tags(a->container, tags);
+    if (kind->codec == AV_CODEC_ID_FLAC) add_chapter_comments(a->container, tags);
     if ((error = add_chapters(a->container, tags)) < 0 || (error = open_codec(a, kind, tags)) < 0) return error;
     AVStream *stream = av.avformat_new_stream(a->container, NULL);
     if (!stream) return AVERROR(ENOMEM);
     stream->time_base = a->codec->time_base;
     tag(&stream->metadata, "language", tags->language);
     if ((error = av.avcodec_parameters_from_context(stream->codecpar, a->codec)) < 0) return error;
-    if ((error = make_frame(a)) < 0) return error;
-    return av.avformat_write_header(a->container, NULL);
+    if ((error = make_frame(a)) < 0 || (error = add_cover(a, tags)) < 0) return error;
+    if ((error = av.avformat_write_header(a->container, NULL)) < 0) return error;
+    return write_cover(a, tags);
 }
 
 // ---- sound ----

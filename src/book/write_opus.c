@@ -1,14 +1,14 @@
-/* Opus in Ogg with chapters as comments: CHAPTER001=00:00:00.000, CHAPTER001NAME=..., as players and mkvtoolnix read.
- */
+/* Opus in Ogg with chapters as comments. */
 #include <math.h>
 #include <opusenc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "book/write.h"
 
-enum { BITS_PER_SECOND = 40000, MAX_CHAPTERS = 999, AT_ONCE = 4096 };
+enum { BITS_PER_SECOND = 40000, AT_ONCE = 4096, FRONT_COVER = 3 };
 
 struct opus {
     struct book_writer base;
@@ -39,7 +39,7 @@ static void comment(OggOpusComments *c, int *error, const char *name, const char
 
 static int add_comments(OggOpusComments *c, const struct book_tags *tags) {
     int error = OPE_OK;
-    char name[32], value[32];
+    char name[CHAPTER_COMMENT], value[CHAPTER_COMMENT];
     comment(c, &error, "TITLE", tags->title);
     comment(c, &error, "ARTIST", tags->author);
     comment(c, &error, "ALBUM", tags->album ? tags->album : tags->title);
@@ -51,15 +51,14 @@ static int add_comments(OggOpusComments *c, const struct book_tags *tags) {
         snprintf(value, sizeof value, "%d", tags->n_tracks);
         comment(c, &error, "TRACKTOTAL", value);
     }
-    for (int i = 0; i < tags->n_chapters && i < MAX_CHAPTERS; i++) {
-        long long ms = (long long)(tags->chapters[i].first_sample * 1000 / tags->rate_hz);
-        snprintf(name, sizeof name, "CHAPTER%03d", i + 1);
-        snprintf(value, sizeof value, "%02lld:%02lld:%02lld.%03lld", ms / 3600000, ms / 60000 % 60, ms / 1000 % 60,
-                 ms % 1000);
+    for (int i = 0; i < tags->n_chapters && i < CHAPTER_COMMENTS; i++) {
+        chapter_comment(tags, i, name, value);
         comment(c, &error, name, value);
-        snprintf(name, sizeof name, "CHAPTER%03dNAME", i + 1);
+        strcat(name, "NAME");
         comment(c, &error, name, tags->chapters[i].title);
     }
+    if (error == OPE_OK && tags->cover)
+        error = ope_comments_add_picture_from_memory(c, tags->cover, tags->n_cover, FRONT_COVER, NULL);
     return error;
 }
 

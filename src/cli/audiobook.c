@@ -12,7 +12,8 @@ struct audiobook audiobook_for(const char *command) {
     return (struct audiobook){.command = command,
                               .options = utter_options_default(),
                               .request = utter_request_default(),
-                              .loudness_lufs = AUDIOBOOK_LOUDNESS_LUFS};
+                              .loudness_lufs = AUDIOBOOK_LOUDNESS_LUFS,
+                              .speed = 1};
 }
 
 void audiobook_log(void *user, utter_log_level level, const char *sentence) {
@@ -27,12 +28,19 @@ void audiobook_log(void *user, utter_log_level level, const char *sentence) {
 status audiobook_open_engine(struct audiobook *a) {
     a->options.log = audiobook_log;
     a->options.log_user = a;
-    return utter_open(&a->options, &a->u);
+    TRY(utter_open(&a->options, &a->u));
+    if (!a->voice_file) return UTTER_OK;
+    utter_voice loaded;
+    TRY(utter_voice_load(a->u, a->voice_file));
+    TRY(utter_voice_get(a->u, utter_voice_count(a->u) - 1, &loaded));
+    if (!a->request.voice) a->request.voice = loaded.name;
+    return UTTER_OK;
 }
 
 status audiobook_open_book(struct audiobook *a, const char *path) {
     const char *book, *voice;
     TRY(reading_open(path, a->u, &a->request, &a->reading));
+    if (a->cover) TRY(book_set_cover(&a->reading.book, a->cover));
     if (a->quiet) return UTTER_OK;
     for (const char *at = str_text(&a->reading.book.notes), *end; (end = strchr(at, '\n')); at = end + 1)
         fprintf(stderr, "utter %s: %.*s\n", a->command, (int)(end - at), at);
@@ -74,6 +82,7 @@ void audiobook_spoke(void *user, int unit, size_t n_bytes, int64_t n_samples) {
     a->bytes_done += n_bytes;
     a->audio_s += (double)n_samples / a->reading.rate_hz;
     double work_s = (double)(clock_ns() - a->began_ns) * 1e-9;
+    if (a->bytes_done == a->bytes_before) return;
     double left_s = work_s * (double)(a->n_bytes - a->bytes_done) / (double)(a->bytes_done - a->bytes_before);
     int permille = (int)(a->bytes_done * 1000 / a->n_bytes);
     progress_left(&a->progress, permille, a->audio_s, work_s, left_s);
@@ -85,7 +94,13 @@ void audiobook_spoke(void *user, int unit, size_t n_bytes, int64_t n_samples) {
 status audiobook_write(struct audiobook *a) {
     a->spoken_s = (double)(clock_ns() - a->began_ns) * 1e-9;
     a->output.loudness_lufs = a->loudness_lufs < 0 ? a->loudness_lufs : NAN;
-    return reading_write(&a->reading, a->spool, &a->output, stop_flag(), &a->written);
+    a->output.speed = (double)a->speed;
+    status s = reading_write(&a->reading, a->spool, &a->output, stop_flag(), &a->written);
+    if (s != UTTER_IO) return s;
+    char why[1024];
+    snprintf(why, sizeof why, "%s", fail_message());
+    return fail(s, "%s; all that was spoken is kept in %s, and the same command goes on from there", why,
+                str_text(&a->spool_path));
 }
 
 // ---- what is told at the end ----

@@ -15,7 +15,7 @@ static const struct manual manual = {
 
 struct submit {
     struct audiobook a;
-    const char *url, *voice_file;
+    const char *url;
     struct submit_report queue;
 };
 
@@ -23,7 +23,6 @@ static status run(struct submit *r, const char *book) {
     struct audiobook *a = &r->a;
     TRY(stop_begin());
     TRY(audiobook_open_engine(a));
-    if (r->voice_file) TRY(utter_voice_load(a->u, r->voice_file));
     TRY(audiobook_open_book(a, book));
     TRY(audiobook_open_spool(a));
     const struct log log = {audiobook_log, a};
@@ -46,7 +45,6 @@ int command_submit(int argc, char **argv) {
     r.a.options.device = "cpu";
     const struct option options[] = {
         {"redis", 0, OPTION_TEXT, &r.url, "URL", "redis://HOST:PORT/DB, rediss:// for TLS, or unix:///PATH", 0, 0},
-        {"voice-file", 0, OPTION_TEXT, &r.voice_file, "FILE", "load a voice (JSON); workers need the same", 0, 0},
         OPTIONS_AUDIOBOOK(r.a),
     };
     int n_words, exit_code;

@@ -60,6 +60,7 @@ int command_worker(int argc, char **argv) {
         {"idle", 0, OPTION_FLOAT, &w.idle_s, "SECONDS", "end when there was nothing to do for so long; default: never",
          0, 1e9},
         {"voice-file", 0, OPTION_TEXT, &w.voice_file, "FILE", "load a voice (JSON) as well", 0, 0},
+        OPTION_VOICES(w.options),
         OPTION_MODEL(w.options),
         OPTION_CODEC(w.options),
         OPTIONS_DEVICE(w.options),

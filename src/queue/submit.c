@@ -151,11 +151,12 @@ static status take_result(struct submission *s, const redisReply *fields) {
         }
         failure = "the sound that workers sent of it is broken";
     }
-    if (spool_has(s->spool, (int)unit) && !(heard && *spool_failure(s->spool, (int)unit))) return UTTER_OK;
+    const bool again = spool_has(s->spool, (int)unit);  // sound in the place of a failure
+    if (again && !(heard && *spool_failure(s->spool, (int)unit))) return UTTER_OK;
     TRY(spool_add(s->spool, (int)unit, heard ? sound->str : NULL, heard ? sound->len : 0, heard ? "" : failure));
     if (worker) note_worker(s, worker);
     const struct unit *where = &s->reading->units.all[unit];
-    if (s->progress) s->progress(s->user, (int)unit, where->end - where->begin, n);
+    if (s->progress) s->progress(s->user, (int)unit, again ? 0 : where->end - where->begin, n);
     s->last_result_ns = clock_ns();
     return UTTER_OK;
 }

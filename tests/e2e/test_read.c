@@ -91,9 +91,35 @@ static void test_other_formats(void **state) {
         assert_int_equal(run("utter read b.md -o b.flac -q && utter read b.md -o b.mp3 -q")->code, 0);
         assert_true(seconds_of("b.flac") > whole - 0.1 && seconds_of("b.mp3") > whole - 0.1);
         assert_holds("b.mp3", "CHAP");
+        assert_holds("b.flac", "CHAPTER002NAME=Two");
     } else {
         assert_says(r, 1, "libavformat");
     }
+}
+
+// Another speed changes what is written, not what is spoken: the reading goes on with it.
+static void test_speed(void **state) {
+    (void)state;
+    write_file("b.md", book);
+    assert_int_equal(run("utter read b.md -o s1.wav -q && utter read b.md -o s2.wav --speed 2 -q")->code, 0);
+    const double ratio = seconds_of("s2.wav") / seconds_of("s1.wav");
+    assert_true(ratio > 0.45 && ratio < 0.55);
+    run("utter read b.md -o s3.wav -q & p=$!\nwhile kill -0 $p 2>/dev/null && ! test -s s3.wav.reading; do sleep 0.02; "
+        "done; kill -KILL $p; wait $p");
+    assert_int_equal(run("utter read b.md -o s3.wav --speed 2 -q && cmp s2.wav s3.wav")->code, 0);
+    assert_says(run("utter read b.md -o x.wav --speed 5"), 2, "0.25 to 4");
+}
+
+static void test_cover(void **state) {
+    (void)state;
+    write_file("b.md", book);
+    const char *folder = getenv("UTTER_FIXTURES");
+    assert_non_null(folder);
+    assert_int_equal(run("utter read b.md -o c.opus --cover %s/book/cover.png -q", folder)->code, 0);
+    assert_holds("c.opus", "METADATA_BLOCK_PICTURE=");
+    assert_says(run("utter read b.md -o x.opus --cover b.md"), 1, "no JPEG or PNG");
+    assert_says(run("utter read b.md -o x.opus --cover nowhere.png"), 1, "nowhere.png");
+    assert_int_equal(file_size("x.opus.reading"), -1);
 }
 
 // Starts `utter read ARGUMENTS` and sends the signal once its journal has so many bytes; its exit code.
@@ -169,15 +195,28 @@ static void test_full_disk(void **state) {
     assert_int_equal(run("utter read b.md -o plain.wav -q && cmp full.wav plain.wav")->code, 0);
 }
 
+// It is full when the file is written at the end: what was spoken is not lost.
+static void test_full_disk_at_the_end(void **state) {
+    (void)state;
+    write_long("end.txt", 12);
+    assert_says(run("ulimit -f 8000; utter read end.txt -o end.wav --speed 0.25"), 1,
+                "the same command goes on from there");
+    assert_int_equal(file_size("end.wav"), -1);
+    assert_says(run("utter read end.txt -o end.wav --speed 0.25"), 0, "going on at");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_opus_with_chapters),
         cmocka_unit_test(test_other_formats),
+        cmocka_unit_test(test_speed),
+        cmocka_unit_test(test_cover),
         cmocka_unit_test(test_goes_on_after_a_kill),
         cmocka_unit_test(test_stopped_by_a_signal),
         cmocka_unit_test(test_what_cannot_be_read),
         cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_full_disk_at_the_end),
     };
     return cmocka_run_group_tests(tests, run_setup, run_cleanup);
 }

@@ -88,6 +88,70 @@ static void test_ncx(void **state) {
                    "The Book|W. R.|en\n#1 Start\n- A text.\n#2 End\n- Its end.\n");
 }
 
+// Without a table of contents each page is a chapter, called as its heading.
+static void test_no_contents(void **state) {
+    (void)state;
+    static const struct sample_file files[] = {
+        CONTAINER,
+        PACKAGE("<item id='a' href='a.html'/><item id='b' href='b.html'/>", "<itemref idref='a'/><itemref idref='b'/>"),
+        {"OEBPS/a.html", PAGE("<h2>Start</h2><p>A text.</p>"), 0},
+        {"OEBPS/b.html", PAGE("<p>Its end.</p>"), 0},
+    };
+    assert_outline(zip("plain.epub", files, sizeof files / sizeof *files),
+                   "The Book|W. R.|en\n#1 Start\n= Start\n- A text.\n#2 \n- Its end.\n");
+}
+
+// A page is read once, however often it is named; notes about that have an end.
+static void test_page_again_and_again(void **state) {
+    (void)state;
+    struct str spine = {0};
+    str_puts(&spine, "<package><manifest><item id='a' href='a.html'/></manifest><spine>");
+    for (int i = 0; i < 1000; i++) str_puts(&spine, "<itemref idref='a'/>");
+    str_puts(&spine, "</spine></package>");
+    const struct sample_file files[] = {
+        CONTAINER,
+        {"OEBPS/b.opf", str_text(&spine), 0},
+        {"OEBPS/a.html", PAGE("<p>A text.</p>"), 0},
+    };
+    struct book b;
+    assert_ok(book_open(zip("again.epub", files, sizeof files / sizeof *files), &b));
+    assert_string_equal(sample_outline(&b), "t||\n#1 \n- A text.\n");
+    assert_non_null(strstr(str_text(&b.notes), "it is read once"));
+    assert_true(b.notes.len < 5000);
+    book_free(&b);
+    str_free(&spine);
+}
+
+// Packages and tables of contents that are too long for a book, and one whose every line would be looked for to its
+// end.
+static void test_too_many(void **state) {
+    (void)state;
+    enum { MANY = 30000 };
+    struct str package = {0}, contents = {0};
+    str_puts(&package, "<package><manifest><item id='a' href='a.html'/>");
+    for (int i = 0; i < MANY; i++) str_printf(&package, "<item id='i%d' href='a.html'/>", i);
+    str_puts(&package, "</manifest><spine><itemref idref='a'/></spine></package>");
+    struct sample_file files[] = {
+        CONTAINER,
+        {"OEBPS/b.opf", str_text(&package), 0},
+        {"OEBPS/a.html", PAGE("<p>A text.</p>"), 0},
+        {"OEBPS/toc.ncx", "", 0},
+    };
+    assert_refused(zip("long.epub", files, 4), UTTER_LIMIT, "no book");
+    str_clear(&package);
+    str_puts(&package,
+             "<package><manifest><item id='a' href='a.html'/><item id='x' href='toc.ncx' "
+             "media-type='application/x-dtbncx+xml'/></manifest><spine><itemref idref='a'/></spine></package>");
+    files[2].text = str_text(&package);
+    str_puts(&contents, "<ncx><navMap>");
+    for (int i = 0; i < MANY; i++) str_puts(&contents, "<navPoint><content src='a.html'/></navPoint>");
+    str_puts(&contents, "</navMap></ncx>");
+    files[4].text = str_text(&contents);
+    assert_refused(zip("contents.epub", files, 5), UTTER_LIMIT, "no book");
+    str_free(&package);
+    str_free(&contents);
+}
+
 // The rest of a damaged book is read.
 static void test_missing_pages(void **state) {
     (void)state;
@@ -187,9 +251,11 @@ static void test_damage(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_navigation), cmocka_unit_test(test_ncx),    cmocka_unit_test(test_missing_pages),
-        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_a_bomb), cmocka_unit_test(test_billion_laughs),
-        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_navigation),    cmocka_unit_test(test_ncx),
+        cmocka_unit_test(test_missing_pages), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_a_bomb),        cmocka_unit_test(test_billion_laughs),
+        cmocka_unit_test(test_damage),        cmocka_unit_test(test_no_contents),
+        cmocka_unit_test(test_too_many),      cmocka_unit_test(test_page_again_and_again),
     };
     return cmocka_run_group_tests(tests, sample_setup, sample_cleanup);
 }

@@ -27,7 +27,7 @@ static void rig_open(struct rig *rig) {
     assert_ok(units_of(&rig->b, "en-us", &rig->u));
     assert_int_equal(rig->u.n, 6);
     assert_ok(spool_open(sample_path("render.reading"), "p", RATE, rig->u.n, true, &rig->spool));
-    rig->r = (struct rendering){&rig->b, &rig->u, rig->spool, RATE};
+    rig->r = (struct rendering){&rig->b, &rig->u, rig->spool, RATE, 1};
 }
 
 static void rig_close(struct rig *rig) {
@@ -121,6 +121,31 @@ static void test_loudness(void **state) {
     rig_close(&rig);
 }
 
+// Half the time, pauses too, at the same pitch and loudness.
+static void test_speed(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_open(&rig);
+    for (int i = 0; i < rig.u.n; i++) add_tone(&rig, i, 0.1f);
+    struct rendered_chapter plain[2], fast[2];
+    double lufs, fast_lufs, found[16];
+    assert_ok(render_measure(&rig.r, -19, plain, &lufs));
+    rig.r.speed = 2;
+    assert_ok(render_measure(&rig.r, -19, fast, &fast_lufs));
+    assert_true(fabs(fast_lufs - lufs) < 0.3 && fabs(fast[0].gain / plain[0].gain - 1) < 0.05);
+    struct sound sound = {0};
+    for (int c = 0; c < 2; c++) assert_ok(render_chapter(&rig.r, &fast[c], false, keep, &sound));
+    const double ratio = (double)sound.n / (double)(plain[1].first_sample + plain[1].n_samples);
+    if (fabs(ratio - 0.5) > 0.02) fail_msg("twice as fast takes %g of the time", ratio);
+    assert_int_equal(silences(&sound, found, 16), 7);
+    assert_true(fabs(found[2] - 0.35 / 2) < 0.06 && fabs(found[4] - 2.0 / 2) < 0.06);
+    int n_crossings = 0;  // in the middle of the first tone, which lasts two seconds now
+    for (size_t i = RATE; i < 2 * RATE; i++) n_crossings += sound.samples[i] < 0 && sound.samples[i + 1] >= 0;
+    if (abs(n_crossings - 1000) > 20) fail_msg("the tone of 1000 Hz has %d", n_crossings);
+    free(sound.samples);
+    rig_close(&rig);
+}
+
 static void test_failed_units_and_silence(void **state) {
     (void)state;
     struct rig rig;
@@ -141,6 +166,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pauses),
         cmocka_unit_test(test_loudness),
+        cmocka_unit_test(test_speed),
         cmocka_unit_test(test_failed_units_and_silence),
     };
     return cmocka_run_group_tests(tests, sample_setup, sample_cleanup);
