@@ -65,6 +65,11 @@ bool serve_said(const struct served *s, const char *words) {
     return said;
 }
 
+void serve_await(const struct served *s, const char *words) {
+    for (double until = seconds_now() + PATIENCE_S; !serve_said(s, words); nap())
+        if (seconds_now() > until) fail_msg("it never says \"%s\"", words);
+}
+
 struct served serve_start(const char *options) {
     struct served s = serve_launch(options);
     for (double until = seconds_now() + PATIENCE_S; !serve_said(&s, "ready after"); nap()) {
@@ -114,6 +119,32 @@ void serve_send(int fd, const void *bytes, size_t n) {
         if (sent <= 0) return;
         done += (size_t)sent;
     }
+}
+
+static void send_head(int fd, const struct served *s, const char *method, const char *path, const char *headers,
+                      const char *body, size_t n_body) {
+    char head[4096];
+    int n = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s", method, path, s->port, headers);
+    if (body) n += snprintf(head + n, sizeof head - (size_t)n, "Content-Length: %zu\r\n", n_body);
+    n += snprintf(head + n, sizeof head - (size_t)n, "\r\n");
+    serve_send(fd, head, (size_t)n);
+}
+
+int serve_begin(const struct served *s, const char *path, const char *headers, const char *body) {
+    int fd = serve_connect(s);
+    assert_true(fd >= 0);
+    send_head(fd, s, "POST", path, headers, body, strlen(body));
+    serve_send(fd, body, strlen(body));
+    return fd;
+}
+
+char *serve_sentences(const char *format, int n) {
+    char *body = calloc(1, 200 + (size_t)n * sizeof SENTENCE);
+    assert_non_null(body);
+    strcpy(body, "{\"input\": \"");
+    for (int i = 0; i < n; i++) strcat(body, SENTENCE " ");
+    sprintf(body + strlen(body), "\", \"response_format\": \"%s\"}", format);
+    return body;
 }
 
 static bool grow(char **data, size_t *cap, size_t need) {
@@ -191,14 +222,11 @@ struct answer serve_receive(int fd) {
 
 struct answer serve_ask(const struct served *s, const char *method, const char *path, const char *headers,
                         const char *body, size_t n_body) {
-    char head[4096];
-    int n = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n%s", method, path,
-                     s->port, headers);
-    if (body) n += snprintf(head + n, sizeof head - (size_t)n, "Content-Length: %zu\r\n", n_body);
-    n += snprintf(head + n, sizeof head - (size_t)n, "\r\n");
+    char closing[4000];
+    snprintf(closing, sizeof closing, "Connection: close\r\n%s", headers);
     int fd = serve_connect(s);
     assert_true(fd >= 0);
-    serve_send(fd, head, (size_t)n);
+    send_head(fd, s, method, path, closing, body, n_body);
     if (body) serve_send(fd, body, n_body);
     struct answer a = serve_receive(fd);
     close(fd);

@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#define SPEECH "/v1/audio/speech"
+#define SENTENCE "This is a sentence that takes a while to say."
+
 struct served {
     pid_t pid;
     int port;       // of 127.0.0.1; 0: none
@@ -21,6 +24,8 @@ struct served serve_launch(const char *options);
 int serve_end(struct served *s, int signal);
 /* Whether its log holds the words. */
 bool serve_said(const struct served *s, const char *words);
+/* Waits until it does, at most a minute; fails the test if it never does. */
+void serve_await(const struct served *s, const char *words);
 
 struct answer {
     int status;  // of HTTP; 0: none came
@@ -35,6 +40,10 @@ struct answer {
 int serve_connect(const struct served *s);
 /* All of bytes[n], as far as the other side takes them. */
 void serve_send(int fd, const void *bytes, size_t n);
+/* Connects and posts, with nothing read: the connection. headers as of serve_ask. */
+int serve_begin(const struct served *s, const char *path, const char *headers, const char *body);
+/* The body that asks for so many sentences in a format. free */
+char *serve_sentences(const char *format, int n);
 /* Reads one answer, to its end or that of the connection. */
 struct answer serve_receive(int fd);
 /* A request with `Connection: close`. headers: complete lines, or "". body NULL: none. */

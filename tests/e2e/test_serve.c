@@ -13,9 +13,6 @@
 #include "run.h"
 #include "serve.h"
 
-#define SENTENCE "This is a sentence that takes a while to say."
-#define SPEECH "/v1/audio/speech"
-
 static struct served shared;  // one that most tests ask
 
 static int set_up(void **state) {

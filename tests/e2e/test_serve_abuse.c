@@ -18,8 +18,6 @@
 #include "run.h"
 #include "serve.h"
 
-#define SPEECH "/v1/audio/speech"
-
 static struct served shared;
 static int slow[40], n_slow;  // connections that send a byte now and then, from the start of the program
 
@@ -39,23 +37,6 @@ static void *load(void *user) {
         answer_free(&a);
     }
     return NULL;
-}
-
-static void send_request(int fd, const char *path, const char *body) {
-    char head[300];
-    int n =
-        snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", path, strlen(body));
-    serve_send(fd, head, (size_t)n);
-    serve_send(fd, body, strlen(body));
-}
-
-static char *much(const char *format, int n_sentences) {
-    char *body = calloc(1, 200 + (size_t)n_sentences * 64);
-    assert_non_null(body);
-    strcpy(body, "{\"input\": \"");
-    for (int i = 0; i < n_sentences; i++) strcat(body, "This is a sentence that takes a while to say. ");
-    sprintf(body + strlen(body), "\", \"response_format\": \"%s\"}", format);
-    return body;
 }
 
 static int set_up(void **state) {
@@ -224,11 +205,10 @@ static void test_pipelined_requests_are_answered_in_turn(void **state) {
 static void test_who_hangs_up_is_not_spoken_to(void **state) {
     (void)state;
     double begun = serve_metric(&shared, "utter_hangups_total");
-    char *body = much("wav", 60);
+    char *body = serve_sentences("wav", 60);
     int fds[3];
     for (int i = 0; i < 3; i++) {
-        fds[i] = serve_connect(&shared);
-        send_request(fds[i], SPEECH, body);
+        fds[i] = serve_begin(&shared, SPEECH, "", body);
     }
     char byte;
     for (int i = 0; i < 3; i++) assert_int_equal(recv(fds[i], &byte, 1, 0), 1);
@@ -262,27 +242,6 @@ static void test_a_half_closed_question_is_answered(void **state) {
     close(fd);
 }
 
-// More stand still than can be spoken to at once; others are served all the same.
-static void test_who_does_not_read_stops_himself_alone(void **state) {
-    (void)state;
-    char *body = much("wav", 80);  // minutes of sound
-    int fds[6];
-    for (int i = 0; i < 6; i++) {
-        fds[i] = serve_connect(&shared);
-        setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &(int){4096}, sizeof(int));
-        send_request(fds[i], SPEECH, body);
-    }
-    for (int i = 0; i < 4; i++) {
-        struct answer a = serve_post(&shared, SPEECH, "{\"input\": \"I read.\", \"response_format\": \"pcm\"}");
-        assert_int_equal(a.status, 200);
-        assert_true(a.whole);
-        answer_free(&a);
-    }
-    for (int i = 0; i < 6; i++) close(fds[i]);
-    free(body);
-    serve_wait_metric(&shared, "utter_slots_parked", 0);
-}
-
 static void test_who_asks_slowly_is_cut_off(void **state) {
     (void)state;
     for (double until = seconds_now() + 40; seconds_now() < until;) {
@@ -303,11 +262,10 @@ static void test_who_asks_slowly_is_cut_off(void **state) {
 static void test_a_full_queue_says_when_to_come_again(void **state) {
     (void)state;
     struct served s = serve_start("--places 1 --queue 2");
-    char *body = much("mp3", 40);
+    char *body = serve_sentences("mp3", 40);
     int fds[8], n_refused = 0;
     for (int i = 0; i < 8; i++) {
-        fds[i] = serve_connect(&s);
-        send_request(fds[i], SPEECH, body);
+        fds[i] = serve_begin(&s, SPEECH, "", body);
     }
     for (int i = 0; i < 8; i++) {
         struct pollfd p = {.fd = fds[i], .events = POLLIN};
@@ -329,56 +287,13 @@ static void test_a_full_queue_says_when_to_come_again(void **state) {
     assert_int_equal(serve_end(&s, SIGTERM), 0);
 }
 
-struct other {
-    struct served *s;
-    char headers[200];
-    double done;
-};
-
-static void *ask_as(void *user) {
-    struct other *o = user;
-    static const char body[] =
-        "{\"input\": \"This is a sentence that takes a while to say.\", \"response_format\": \"pcm\"}";
-    struct answer a = serve_ask(o->s, "POST", SPEECH, o->headers, body, sizeof body - 1);
-    if (a.status == 200 && a.whole) o->done = seconds_now();
-    answer_free(&a);
-    return NULL;
-}
-
-// One asks for twelve texts, then another for one: he does not wait behind them all.
-static void test_callers_take_turns(void **state) {
-    (void)state;
-    const struct result *r = run("utter serve --new-key many >keys && utter serve --new-key one >>keys");
-    char *many = strstr(r->err, "sk-utter-"), *one = strstr(many + 10, "sk-utter-");
-    struct other others[13] = {0};
-    pthread_t threads[13];
-    for (int i = 0; i < 13; i++)
-        snprintf(others[i].headers, sizeof others[i].headers, "Authorization: Bearer %.73s\r\n", i < 12 ? many : one);
-    struct served s = serve_start("--places 1 --keys keys");
-    for (int i = 0; i < 13; i++) {
-        others[i].s = &s;
-        if (i == 12) usleep(100000);
-        assert_int_equal(pthread_create(&threads[i], NULL, ask_as, &others[i]), 0);
-    }
-    int n_before = 0;
-    for (int i = 0; i < 13; i++) pthread_join(threads[i], NULL);
-    for (int i = 0; i < 12; i++) {
-        assert_true(others[i].done > 0);
-        n_before += others[i].done < others[12].done;
-    }
-    assert_true(others[12].done > 0);
-    if (n_before > 9) fail_msg("%d of 12 were served first", n_before);
-    assert_int_equal(serve_end(&s, SIGTERM), 0);
-}
-
 static void test_deadlines_end_what_takes_too_long(void **state) {
     (void)state;
     struct served s = serve_start("--places 1 --deadline 1");
-    char *body = much("pcm", 80);
-    int first = serve_connect(&s), second = serve_connect(&s);
-    send_request(first, SPEECH, body);
+    char *body = serve_sentences("pcm", 80);
+    int first = serve_begin(&s, SPEECH, "", body);
     usleep(50000);
-    send_request(second, SPEECH, body);
+    int second = serve_begin(&s, SPEECH, "", body);
     struct answer a = serve_receive(first), b = serve_receive(second);
     assert_false(a.whole && a.status == 200);  // cut while it was spoken, or done by a machine that is that fast
     assert_true(b.status == 504 || (b.status == 200 && !b.whole));
@@ -410,15 +325,13 @@ static void test_a_thousand_wait_in_little_memory(void **state) {
         skip();
     }
     struct served s = serve_start("--places 1 --queue 1100 --connections 3000 --log off");
-    char *body = much("wav", 40);
+    char *body = serve_sentences("wav", 40);
     struct answer a = serve_post(&s, SPEECH, "{\"input\": \"Warm.\"}");
     answer_free(&a);
     long before = resident_kib(s.pid);
     static int fds[N];
     for (int i = 0; i < N; i++) {
-        fds[i] = serve_connect(&s);
-        assert_true(fds[i] >= 0);
-        send_request(fds[i], SPEECH, body);
+        fds[i] = serve_begin(&s, SPEECH, "", body);
     }
     for (double until = seconds_now() + 60; serve_metric(&s, "utter_queue_length") < N * 9 / 10;)
         if (seconds_now() > until) fail_msg("%s", "they do not wait");
@@ -455,9 +368,7 @@ int main(void) {
         cmocka_unit_test(test_pipelined_requests_are_answered_in_turn),
         cmocka_unit_test(test_who_hangs_up_is_not_spoken_to),
         cmocka_unit_test(test_a_half_closed_question_is_answered),
-        cmocka_unit_test(test_who_does_not_read_stops_himself_alone),
         cmocka_unit_test(test_a_full_queue_says_when_to_come_again),
-        cmocka_unit_test(test_callers_take_turns),
         cmocka_unit_test(test_deadlines_end_what_takes_too_long),
         cmocka_unit_test(test_a_thousand_wait_in_little_memory),
         cmocka_unit_test(test_who_asks_slowly_is_cut_off),

@@ -14,9 +14,6 @@
 #include "run.h"
 #include "serve.h"
 
-#define SENTENCE "This is a sentence that takes a while to say."
-#define SPEECH "/v1/audio/speech"
-
 static struct served shared;  // one with no options
 
 static int set_up(void **state) {
@@ -82,19 +79,15 @@ static void test_keys_let_in_and_keep_out(void **state) {
     // read anew: who is no longer in the file is kept out
     run("grep -v anna keys >fewer && mv fewer keys");
     kill(s.pid, SIGHUP);
-    for (double until = seconds_now() + 30; !serve_said(&s, "keys were read anew") && seconds_now() < until;)
-        usleep(10000);
+    serve_await(&s, "keys were read anew");
     a = serve_ask(&s, "GET", "/v1/models", as_anna, NULL, 0);
     assert_int_equal(a.status, 401);
     answer_free(&a);
-    for (double until = seconds_now() + 30; !serve_said(&s, "voices were read anew") && seconds_now() < until;)
-        usleep(10000);
-    assert_true(serve_said(&s, "voices were read anew"));
+    serve_await(&s, "voices were read anew");
     // a damaged file leaves all as it was
     run("echo nonsense >keys");
     kill(s.pid, SIGHUP);
-    for (double until = seconds_now() + 30; !serve_said(&s, "stay as they were") && seconds_now() < until;)
-        usleep(10000);
+    serve_await(&s, "stay as they were");
     usleep(1200000);  // so that the rate allows one more
     a = serve_ask(&s, "GET", "/v1/models", as_shop, NULL, 0);
     assert_int_equal(a.status, 200);
@@ -171,8 +164,7 @@ static void test_names_and_limits_of_a_file(void **state) {
     assert_status(&s, "{\"input\": \"This has more than twenty.\"}", 400);
     run("sed -i s/crier/herald/ config.json");
     kill(s.pid, SIGHUP);
-    for (double until = seconds_now() + 30; !serve_said(&s, "voices were read anew") && seconds_now() < until;)
-        usleep(10000);
+    serve_await(&s, "voices were read anew");
     assert_status(&s, "{\"input\": \"Hello.\", \"voice\": \"herald\"}", 200);
     assert_status(&s, "{\"input\": \"Hello.\", \"voice\": \"crier\"}", 400);
     assert_int_equal(serve_end(&s, SIGTERM), 0);
@@ -261,19 +253,55 @@ static void test_socket_activation(void **state) {
     close(told);
 }
 
+// ---- Wyoming ----
+
+// Sends a line to the port of Wyoming and waits until `last` is said.
+static void say_to_wyoming(int port, const char *line, const char *last) {
+    const struct served there = {.port = port};
+    int fd = serve_connect(&there);
+    assert_true(fd >= 0);
+    serve_send(fd, line, strlen(line));
+    size_t n = 0, cap = 1 << 20;
+    char *heard = calloc(1, cap);
+    assert_non_null(heard);
+    for (ssize_t got; !memmem(heard, n, last, strlen(last)); n += (size_t)got) {
+        got = recv(fd, heard + n, cap - n, 0);
+        if (got <= 0) fail_msg("%s: it never said \"%s\"", line, last);
+    }
+    free(heard);
+    close(fd);
+}
+
+static void test_what_wyoming_speaks_is_counted(void **state) {
+    (void)state;
+    struct served s = serve_start("--wyoming-address 127.0.0.1:0");
+    char words[64];
+    int port = 0;
+    for (int i = 1; i < 65536 && port == 0; i++) {
+        snprintf(words, sizeof words, "Wyoming is spoken on port %d\n", i);
+        if (serve_said(&s, words)) port = i;
+    }
+    say_to_wyoming(port, "{\"type\":\"synthesize\",\"data\":{\"text\":\"" SENTENCE "\"}}\n", "\"audio-stop\"");
+    say_to_wyoming(port,
+                   "{\"type\":\"synthesize-start\"}\n{\"type\":\"synthesize-chunk\",\"data\":{\"text\":\"" SENTENCE
+                   " \"}}\n{\"type\":\"synthesize-stop\"}\n",
+                   "\"synthesize-stopped\"");
+    say_to_wyoming(port, "{\"type\":\"synthesize\",\"data\":{\"text\":\"Hello.\",\"voice\":{\"name\":\"x\"}}}\n",
+                   "\"error\"");
+    serve_wait_metric(&s, "utter_requests_total{route=\"wyoming\",status=\"200\"}", 2);
+    serve_wait_metric(&s, "utter_requests_total{route=\"wyoming\",status=\"400\"}", 1);
+    serve_wait_metric(&s, "utter_first_audio_seconds_count", 2);
+    double seconds = serve_metric(&s, "utter_audio_seconds_total");
+    if (seconds < 3 || seconds > 16) fail_msg("%g seconds of sound were counted", seconds);
+    assert_int_equal(serve_end(&s, SIGTERM), 0);
+}
+
 // ---- stopping ----
 
 static int ask_for_much(const struct served *s, const char *format) {
-    char body[4300] = "{\"input\": \"", head[200], tail[100];
-    for (int i = 0; i < 40; i++) strcat(body, SENTENCE " ");
-    snprintf(tail, sizeof tail, "\", \"response_format\": \"%s\"}", format);
-    strcat(body, tail);
-    int fd = serve_connect(s);
-    assert_true(fd >= 0);
-    int n =
-        snprintf(head, sizeof head, "POST " SPEECH " HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", strlen(body));
-    serve_send(fd, head, (size_t)n);
-    serve_send(fd, body, strlen(body));
+    char *body = serve_sentences(format, 40);
+    int fd = serve_begin(s, SPEECH, "", body);
+    free(body);
     return fd;
 }
 
@@ -284,7 +312,7 @@ static void test_what_is_spoken_may_end(void **state) {
     char first;
     assert_int_equal(recv(fd, &first, 1, MSG_PEEK), 1);
     kill(s.pid, SIGTERM);
-    while (!serve_said(&s, "stopping")) usleep(1000);
+    serve_await(&s, "stopping");
     assert_int_equal(serve_connect(&s), -1);
     struct answer a = serve_receive(fd);
     assert_int_equal(a.status, 200);
@@ -310,7 +338,7 @@ static void test_stopping_has_an_end(void **state) {
     fd = ask_for_much(&s, "wav");
     assert_int_equal(recv(fd, &first, 1, MSG_PEEK), 1);
     kill(s.pid, SIGINT);
-    while (!serve_said(&s, "stopping")) usleep(1000);
+    serve_await(&s, "stopping");
     assert_int_equal(serve_end(&s, SIGINT), 0);
     close(fd);
 }
@@ -340,11 +368,17 @@ static void test_wrong_options_are_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys_let_in_and_keep_out),    cmocka_unit_test(test_other_machines_need_keys),
-        cmocka_unit_test(test_pages_of_others_may_not_ask), cmocka_unit_test(test_names_and_limits_of_a_file),
-        cmocka_unit_test(test_unix_socket_by_curl),         cmocka_unit_test(test_tls_by_curl),
-        cmocka_unit_test(test_socket_activation),           cmocka_unit_test(test_what_is_spoken_may_end),
-        cmocka_unit_test(test_stopping_has_an_end),         cmocka_unit_test(test_wrong_options_are_refused),
+        cmocka_unit_test(test_keys_let_in_and_keep_out),
+        cmocka_unit_test(test_other_machines_need_keys),
+        cmocka_unit_test(test_pages_of_others_may_not_ask),
+        cmocka_unit_test(test_names_and_limits_of_a_file),
+        cmocka_unit_test(test_unix_socket_by_curl),
+        cmocka_unit_test(test_tls_by_curl),
+        cmocka_unit_test(test_what_wyoming_speaks_is_counted),
+        cmocka_unit_test(test_socket_activation),
+        cmocka_unit_test(test_what_is_spoken_may_end),
+        cmocka_unit_test(test_stopping_has_an_end),
+        cmocka_unit_test(test_wrong_options_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
