@@ -129,15 +129,21 @@ static status speak(struct profile *p, struct audio_encoder *e) {
     return s;
 }
 
-// The same without anybody listening: kernels are warm, pages are there.
+// The same without anybody listening: kernels are warm, pages are there, and what is read of the prompt is the voice. The
+// text begins otherwise, or all of it would have been read.
 static status warm_up(struct profile *p) {
     utter_request request = p->request;
+    struct str text = {0};
+    str_printf(&text, "1 %s", p->request.text);
+    request.text = str_text(&text);
     request.trace = NULL;
     utter_stream *stream;
     float samples[4096];
-    TRY(utter_speak(p->u, &request, &stream));
+    status s = str_status(&text);
+    if (s == UTTER_OK) s = utter_speak(p->u, &request, &stream);
+    str_free(&text);
+    TRY(s);
     stop_cancels(stream);
-    status s = UTTER_OK;
     for (size_t n = 1; s == UTTER_OK && n > 0;) s = utter_read(stream, samples, sizeof samples / sizeof *samples, &n);
     stop_cancels(NULL);
     utter_stream_close(stream);

@@ -14,6 +14,7 @@ struct slot {
     int n_past;       // positions in the cache
     bool ready;       // `hidden` is the last position's state
     int32_t pending;  // token drawn last, not yet run; -1: none
+    int n_read;       // positions from the first on that were read as a prompt, and are there still
 };
 
 struct cpu_backbone {
@@ -25,6 +26,7 @@ struct cpu_backbone {
     struct packed head;  // [n_head, E]
 
     struct slot *slots;    // [n_slots]
+    int32_t *read;         // [n_slots, n_ctx] the tokens at their n_read positions
     float *hidden;         // [n_slots, E] last state of each slot
     struct place *places;  // [forward->n_rows]
 
@@ -58,6 +60,17 @@ void cpu_backbone_reset(struct cpu_backbone *b, int slot) {
     if (slot >= 0 && slot < b->forward->n_slots) b->slots[slot] = (struct slot){.pending = -1};
 }
 
+static int32_t *read_of(struct cpu_backbone *b, int slot) { return b->read + (int64_t)slot * b->forward->n_ctx; }
+
+int cpu_backbone_keep(struct cpu_backbone *b, int slot, const int32_t *tokens, int n) {
+    if (slot < 0 || slot >= b->forward->n_slots) return 0;
+    const int32_t *read = read_of(b, slot);
+    int n_kept = 0;
+    while (n_kept < b->slots[slot].n_read && n_kept < n - 1 && read[n_kept] == tokens[n_kept]) n_kept++;
+    b->slots[slot] = (struct slot){.n_past = n_kept, .pending = -1, .n_read = n_kept};
+    return n_kept;
+}
+
 /* Runs up to PROMPT_BLOCK tokens; of a block with logits every state is wanted, else only that of the last block's end.
  */
 static status prefill_block(struct cpu_backbone *b, int slot, const int32_t *tokens, int n, bool last, float *logits) {
@@ -66,6 +79,10 @@ static status prefill_block(struct cpu_backbone *b, int slot, const int32_t *tok
     for (int i = 0; i < n; i++) b->places[i] = (struct place){tokens[i], slot, s->n_past + i};
     s->ready = false;
     TRY(forward_run(b->forward, true, b->places, n, n_keep));
+    if (s->n_read == s->n_past) {
+        memcpy(read_of(b, slot) + s->n_past, tokens, (size_t)n * sizeof *tokens);
+        s->n_read += n;
+    }
     s->n_past += n;
     if (logits) TRY(multiply_head(b, b->forward->normed, n, logits));
     if (!last) return UTTER_OK;
@@ -196,6 +213,7 @@ static status make(struct cpu_backbone *b, bool speech_only, int n_slots, int n_
     pages_stream(&b->head_memory);
     packed_place(kernels, pool, &b->model->weights.output, b->rows, b->n_head, b->head_memory.data, &b->head);
     TRY(alloc_for(&b->slots, n, sizeof *b->slots, "the slots"));
+    TRY(alloc_for(&b->read, n, (size_t)n_ctx * sizeof *b->read, "the slots"));
     TRY(alloc_for(&b->hidden, n, e * sizeof(float), "the slots"));
     TRY(alloc_for(&b->places, (size_t)n_rows, sizeof *b->places, "the slots"));
     TRY(alloc_for(&b->active, n, sizeof *b->active, "the slots"));
@@ -228,6 +246,7 @@ void cpu_backbone_free(struct cpu_backbone *b) {
     pages_free(&b->head_memory);
     free_aligned(b->rows);
     free_aligned(b->slots);
+    free_aligned(b->read);
     free_aligned(b->hidden);
     free_aligned(b->places);
     free_aligned(b->active);

@@ -16,6 +16,7 @@ void cpu_backbone_free(struct cpu_backbone *b);
 
 /* As device_ops has them. */
 void cpu_backbone_reset(struct cpu_backbone *b, int slot);
+int cpu_backbone_keep(struct cpu_backbone *b, int slot, const int32_t *tokens, int n);
 status cpu_backbone_prefill(struct cpu_backbone *b, int slot, const int32_t *tokens, int n, float *logits,
                             int64_t deadline);
 status cpu_backbone_generate(struct cpu_backbone *b, struct generation *generations, int n, int steps,

@@ -58,6 +58,10 @@ static void reset(struct device *d, int slot) {
     if (cpu_of(d)->backbone) cpu_backbone_reset(cpu_of(d)->backbone, slot);
 }
 
+static int keep(struct device *d, int slot, const int32_t *tokens, int n) {
+    return cpu_of(d)->backbone ? cpu_backbone_keep(cpu_of(d)->backbone, slot, tokens, n) : 0;
+}
+
 static status prefill(struct device *d, int slot, const int32_t *tokens, int n, float *logits, int64_t deadline) {
     struct cpu *c = cpu_of(d);
     if (!c->backbone) return no_backbone();
@@ -120,6 +124,7 @@ static const struct device_ops ops = {
     .load_backbone = load_backbone,
     .load_codec = load_codec,
     .reset = reset,
+    .keep = keep,
     .prefill = prefill,
     .generate = generate,
     .synthesize = synthesize,

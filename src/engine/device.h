@@ -43,6 +43,9 @@ struct device_ops {
 
     /* Empties the slot's cache. */
     void (*reset)(struct device *d, int slot);
+    /* Empties it but for what the slot has read already of a prompt that begins like tokens[n]; returns how many of them
+       that is, fewer than n: prefill is to go on behind them. NULL on devices that keep nothing. */
+    int (*keep)(struct device *d, int slot, const int32_t *tokens, int n);
     /* Appends tokens[n] to the slot and leaves the last position ready for generate.
        logits: NULL, or float [n, n_head] for every position given. UTTER_LIMIT beyond n_ctx. */
     status (*prefill)(struct device *d, int slot, const int32_t *tokens, int n, float *logits, int64_t deadline);

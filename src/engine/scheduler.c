@@ -69,7 +69,7 @@ static void finish(struct lane *l, struct call *c, status result, const char *wh
 
 void lane_submit(struct lane *l, struct call *c) {
     c->state = CALL_QUEUED;
-    c->n_done = 0;
+    c->n_done = c->n_kept = 0;
     c->spoiled = c->unwanted = false;
     c->result = UTTER_OK;
     c->asked = c->placed = c->began = c->ended = clock_ns();
@@ -193,13 +193,15 @@ static int piece_of(const struct lane *l, int n) {
 }
 
 static void read_prompt(struct lane *l, struct call *c) {
-    int n = piece_of(l, c->n - c->n_done);
+    const struct device_ops *ops = l->device->ops;
     begin(c);
+    if (c->n_done == 0 && ops->keep) c->n_done = c->n_kept = ops->keep(l->device, c->slot, c->tokens, c->n);
+    int n = piece_of(l, c->n - c->n_done);
     int64_t deadline = c->waiter->deadline;
     pthread_mutex_unlock(l->lock);
     int64_t since = clock_ns();
-    if (c->n_done == 0) l->device->ops->reset(l->device, c->slot);
-    status s = l->device->ops->prefill(l->device, c->slot, c->tokens + c->n_done, n, NULL, deadline);
+    if (c->n_done == 0) ops->reset(l->device, c->slot);
+    status s = ops->prefill(l->device, c->slot, c->tokens + c->n_done, n, NULL, deadline);
     double elapsed = (double)(clock_ns() - since);
     pthread_mutex_lock(l->lock);
     l->read_last = true;

@@ -41,7 +41,8 @@ struct call {
     struct waiter *waiter;
 
     enum call_state state;
-    int n_done;    // of n; a generate that is done with fewer has ended, or its context is full
+    int n_kept;    // tokens of a prompt that its place held already
+    int n_done;    // of n, with these; a generate that is done with fewer has ended, or its context is full
     bool spoiled;  // done, but a call that it shared failed, maybe for another's sake: neither slot nor sampler are
                    // what they should be. To be made again, alone
     status result;

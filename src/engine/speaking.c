@@ -236,7 +236,7 @@ static void trace_writing(utter_stream *s, const struct utterance *u, const stru
     bool prompt = c->kind == CALL_PREFILL;
     if (prompt) stream_span(s, "place", c->asked, c->placed, 1, u->chunk.sentence);
     stream_span(s, "queue", c->placed, c->began, 1, u->chunk.sentence);
-    stream_span(s, prompt ? "prefill" : "decode", c->began, c->ended, c->n_done, u->chunk.sentence);
+    stream_span(s, prompt ? "prefill" : "decode", c->began, c->ended, c->n_done - c->n_kept, u->chunk.sentence);
 }
 
 // Takes in what the backbone has done.

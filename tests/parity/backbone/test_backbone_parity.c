@@ -433,6 +433,55 @@ static void long_prompts(void **unused) {
     fixture_free(&f);
 }
 
+/* What a slot has read of a prompt that begins alike is not read again, and changes nothing: not behind codes that were
+   written there, and not when less than all of it was read. */
+static void prompts_that_begin_alike(void **unused) {
+    (void)unused;
+    enum { N = 40, N_SHARED = 23 };
+    struct fixture f = fixture_new("qwen2-q4_0");
+    const char *missing;
+    const struct kernels *k;
+    int32_t first[N], second[N], indices[8];
+    for (int i = 0; i < N; i++) {
+        first[i] = f.tokens[i];
+        second[i] = f.tokens[i < N_SHARED ? i : N_TOKENS - 1 - i];
+    }
+    assert_int_not_equal(first[N_SHARED], second[N_SHARED]);
+    const size_t size = (size_t)f.n_vocab;
+    float *want = alloc_aligned(size * N, sizeof(float)), *got = alloc_aligned(size * N, sizeof(float));
+    for (int set = 0; (k = kernels_at(set, &missing)); set++) {
+        if (missing) continue;
+        struct device *d = open_device(&f, k->name, 2, 2);
+        struct generation g = {.sampler = greedy(f.n_vocab), .indices = indices, .end_index = -1};
+        assert_ok(d->ops->prefill(d, 1, second, N, want, NO_DEADLINE));
+        assert_int_equal(d->ops->keep(d, 0, first, N), 0);
+        assert_ok(d->ops->prefill(d, 0, first, 9, NULL, NO_DEADLINE));
+        assert_ok(d->ops->prefill(d, 0, first + 9, N - 9, NULL, NO_DEADLINE));
+        assert_ok(d->ops->generate(d, &g, 1, 8, NO_DEADLINE));
+
+        assert_int_equal(d->ops->keep(d, 0, second, N), N_SHARED);
+        assert_ok(d->ops->prefill(d, 0, second + N_SHARED, N - N_SHARED, got, NO_DEADLINE));
+        assert_memory_equal(got, want + N_SHARED * size, (N - N_SHARED) * size * sizeof(float));
+
+        assert_int_equal(d->ops->keep(d, 0, first, N), N_SHARED);
+        assert_int_equal(d->ops->prefill(d, 0, first + N_SHARED, 4, NULL, clock_ns() - 1), UTTER_DEADLINE);
+        assert_int_equal(d->ops->keep(d, 0, second, N), N_SHARED);
+        assert_ok(d->ops->prefill(d, 0, second + N_SHARED, N - N_SHARED, NULL, NO_DEADLINE));
+        assert_int_equal(d->ops->keep(d, 0, second, N), N - 1);
+        assert_ok(d->ops->prefill(d, 0, second + N - 1, 1, got, NO_DEADLINE));
+        assert_memory_equal(got, want + (N - 1) * size, size * sizeof(float));
+
+        d->ops->reset(d, 0);
+        assert_int_equal(d->ops->keep(d, 0, second, N), 0);
+        assert_int_equal(d->ops->keep(d, 2, second, N), 0);  // no such slot
+        sampler_free(g.sampler);
+        d->ops->close(d);
+    }
+    free_aligned(want);
+    free_aligned(got);
+    fixture_free(&f);
+}
+
 static void opening(void **unused) {
     (void)unused;
     struct device *d;
@@ -456,6 +505,7 @@ int main(void) {
         cmocka_unit_test(ends),
         cmocka_unit_test(limits),
         cmocka_unit_test(long_prompts),
+        cmocka_unit_test(prompts_that_begin_alike),
         cmocka_unit_test(opening),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,6 +29,7 @@ static struct {
     int n_log;
     int n_resets;
     int n_past[N_SLOTS], n_made[N_SLOTS];
+    int n_keeps;    // tokens of a prompt that a slot holds from before
     int end_after;  // codes of slot 1; 0: never ends
     int sick;       // slot whose logits are no numbers; -1: none
     bool lost;
@@ -103,6 +104,14 @@ static status fake_synthesize(struct device *d, const struct synthesis *pieces, 
     return UTTER_OK;
 }
 
+static int fake_keep(struct device *d, int slot, const int32_t *tokens, int n) {
+    (void)d;
+    assert_int_equal(tokens[0], 0);
+    assert_true(n > fake.n_keeps);
+    return fake.n_past[slot] = fake.n_keeps;
+}
+
+static const struct device_ops fake_keeping_ops = {.reset = fake_reset, .keep = fake_keep, .prefill = fake_prefill};
 static const struct device_ops fake_ops = {
     .reset = fake_reset, .prefill = fake_prefill, .generate = fake_generate, .synthesize = fake_synthesize};
 
@@ -201,6 +210,29 @@ static void check_codes(const struct client *c, int slot, int n) {
     assert_int_equal(c->call.n_done, n);
     for (int i = 0; i < n; i++)
         if (!(c->call.generation.ended && i == n - 1)) assert_int_equal(c->codes[i], 100 * slot + i);
+}
+
+// A place goes on behind what it holds of a prompt; where it holds nothing it is emptied.
+static void test_what_a_place_has_read_is_not_read_again(void **state) {
+    (void)state;
+    start(1);
+    struct client *c = client_new();
+    fake.device.ops = &fake_keeping_ops;
+    for (int held = 0; held <= 150; held += 150) {
+        fake.n_keeps = held;
+        ask_prompt(c, 200);
+        await(c);
+        assert_int_equal(c->call.result, UTTER_OK);
+        assert_int_equal(c->call.n_done, 200);
+        assert_int_equal(c->call.n_kept, held);
+        assert_int_equal(fake.n_past[0], 200);
+        leave(slot_of(c));
+    }
+    assert_int_equal(fake.n_resets, 1);
+    assert_int_equal(fake.log[fake.n_log - 1].n, 50);
+    fake.device.ops = &fake_ops;
+    client_free(c);
+    lane_close(&lane);
 }
 
 static void test_codes_are_written_together_and_each_gets_its_own(void **state) {
@@ -451,6 +483,7 @@ int main(void) {
     pthread_mutex_init(&fake.lock, NULL);
     pthread_cond_init(&fake.changed, NULL);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_a_place_has_read_is_not_read_again),
         cmocka_unit_test(test_codes_are_written_together_and_each_gets_its_own),
         cmocka_unit_test(test_a_prompt_is_read_in_pieces_between_others_codes),
         cmocka_unit_test(test_places_are_given_in_the_order_of_asking),
