@@ -220,7 +220,8 @@ status book_decode(struct book *b, const char *label, const char *data, size_t l
         }
         at += n;
     }
-    if (n_repaired > 0) book_note(b, "%ld lines of %s are no UTF-8; they are read as Windows-1252", n_repaired, label);
+    if (n_repaired == 1) book_note(b, "a line of %s is no UTF-8; it is read as Windows-1252", label);
+    if (n_repaired > 1) book_note(b, "%ld lines of %s are no UTF-8; they are read as Windows-1252", n_repaired, label);
     return str_status(out);
 }
 

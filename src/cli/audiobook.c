@@ -105,9 +105,7 @@ status audiobook_write(struct audiobook *a) {
 
 // ---- what is told at the end ----
 
-void audiobook_summary(struct audiobook *a) {
-    progress_clear(&a->progress);
-    if (a->quiet) return;
+static void tell_left_out(struct audiobook *a) {
     enum { SHOWN = 5 };
     int n_shown = 0;
     for (int i = 0; i < a->reading.units.n && n_shown < SHOWN; i++) {
@@ -118,9 +116,20 @@ void audiobook_summary(struct audiobook *a) {
         n_shown++;
     }
     if (spool_n_failed(a->spool) > n_shown)
-        fprintf(stderr, "utter %s: and %d more sentences are left out\n", a->command,
-                spool_n_failed(a->spool) - n_shown);
-    fprintf(stderr, "%s: %d chapters, %.0f s of sound", a->output.path, a->reading.book.n_chapters, a->written.audio_s);
+        fprintf(stderr, "utter %s: and %d more are left out\n", a->command, spool_n_failed(a->spool) - n_shown);
+}
+
+void audiobook_summary(struct audiobook *a, status s) {
+    progress_clear(&a->progress);
+    if (a->quiet || !a->spool) return;
+    if (s == UTTER_CANCELLED)
+        fprintf(stderr, "utter %s: %d of %d sentences are spoken and kept in %s; the same command goes on from there\n",
+                a->command, spool_n_done(a->spool), a->reading.units.n, str_text(&a->spool_path));
+    if (s != UTTER_OK) return;
+    tell_left_out(a);
+    const int n_chapters = a->reading.book.n_chapters;
+    fprintf(stderr, "%s: %d chapter%s, %.0f s of sound", a->output.path, n_chapters, n_chapters == 1 ? "" : "s",
+            a->written.audio_s);
     if (a->audio_s > 0) fprintf(stderr, ", spoken in %.0f s, %.1fx real time", a->spoken_s, a->audio_s / a->spoken_s);
     fputs("\n", stderr);
 }

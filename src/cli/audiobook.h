@@ -81,8 +81,8 @@ void audiobook_spoke(void *user, int unit, size_t n_bytes, int64_t n_samples);
 /* All units are in the spool: the file is written. */
 status audiobook_write(struct audiobook *a);
 
-/* What was left out, and how long it took. */
-void audiobook_summary(struct audiobook *a);
+/* What was left out, and how long it took; or, of a reading that was stopped, where it goes on. */
+void audiobook_summary(struct audiobook *a, status s);
 /* The JSON report if it was asked for. */
 void audiobook_report(struct audiobook *a, status s);
 /* Frees everything. finished: the output is whole, and the spool goes. */

@@ -77,7 +77,7 @@ int command_read(int argc, char **argv) {
 
     status s = run(&r, argv[1]);
     if (!r.list) {
-        if (s == UTTER_OK) audiobook_summary(&r.a);
+        audiobook_summary(&r.a, s);
         audiobook_report(&r.a, s);
     }
     exit_code = command_end(argv[0], s);

@@ -53,12 +53,10 @@ int command_submit(int argc, char **argv) {
     if (check_usage(&r, n_words) != UTTER_OK) return command_usage(argv[0]);
 
     status s = run(&r, argv[1]);
-    if (s == UTTER_OK) {
-        audiobook_summary(&r.a);
-        if (!r.a.quiet)
-            fprintf(stderr, "utter submit: %d workers spoke; the queue took %.2f ms of the processor a sentence here\n",
-                    r.queue.n_workers, r.queue.processor_s * 1e3 / r.a.reading.units.n);
-    }
+    audiobook_summary(&r.a, s);
+    if (s == UTTER_OK && !r.a.quiet)
+        fprintf(stderr, "utter submit: %d worker%s spoke; the queue took %.2f ms of the processor a sentence here\n",
+                r.queue.n_workers, r.queue.n_workers == 1 ? "" : "s", r.queue.processor_s * 1e3 / r.a.reading.units.n);
     audiobook_report(&r.a, s);
     exit_code = command_end(argv[0], s);
     audiobook_close(&r.a, s == UTTER_OK);

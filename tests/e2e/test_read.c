@@ -160,6 +160,8 @@ static void test_stopped_by_a_signal(void **state) {
     write_long("tiring.txt", 300);
     assert_int_equal(stop_reading("tiring.txt -o t.opus", "t.opus.reading", 200000, "TERM"), 143);
     assert_int_equal(file_size("t.opus"), -1);
+    assert_says(run("utter read tiring.txt -o t.opus & p=$!; sleep 2; kill -TERM $p; wait $p"), 143,
+                "goes on from there");
     assert_says(run("utter read tiring.txt -o t.opus --seed 5"), 1, "--restart");
     const struct result *r = run("timeout -k 9 3 utter read tiring.txt -o t.opus 2>&1 | head -1");
     assert_non_null(strstr(r->out, "going on at"));
