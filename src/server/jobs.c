@@ -269,6 +269,7 @@ static void finish(struct jobs *p, struct job *j) {
 
 static void *work(void *user) {
     struct jobs *p = user;
+    pthread_setname_np(pthread_self(), "speech");
     pthread_mutex_lock(&p->lock);
     for (struct job *j; (j = next_job(p)) != NULL;) {
         j->state = JOB_RUNNING;

@@ -7,7 +7,7 @@
 #include "audio/tempo.h"
 #include "base/clock.h"
 
-enum { SAMPLES = 4096, MAX_KEPT_SAMPLES = 24000 * 600 };
+enum { SAMPLES = 16384, MAX_KEPT_SAMPLES = 24000 * 600 };
 
 // ---- text made of bytes ----
 

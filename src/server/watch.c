@@ -77,6 +77,7 @@ static void *run(void *user) {
     struct watch *w = user;
     struct epoll_event events[MAX_EVENTS];
     int64_t next = clock_ns();
+    pthread_setname_np(pthread_self(), "watch");
     while (!atomic_load(&w->stop)) {
         int n = epoll_wait(w->epoll_fd, events, MAX_EVENTS, TICK_MS);
         for (int i = 0; i < n; i++) hang_up(w, events[i].data.u64);

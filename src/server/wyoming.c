@@ -72,6 +72,7 @@ static void wake(struct wyoming *w) { eventfd_write(w->wake_fd, 1); }
 static void *talk(void *user) {
     struct client *c = user;
     struct wyoming *w = c->server;
+    pthread_setname_np(pthread_self(), "wyoming");
     client_talk(c);
     pthread_mutex_lock(&w->lock);
     c->fd = -1;
