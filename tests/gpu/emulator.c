@@ -26,7 +26,8 @@ enum {
     MAX_THREADS = 1024,
     STACK_BYTES = 64 << 10,
     MAX_PENDING = 128,
-    MAX_BLOCKS = 8,  // of a cooperative launch
+    MAX_BLOCKS = 8,        // of a cooperative launch
+    MAX_OWN_BYTES = 4096,  // of variables in shared memory of their kernels
 };
 
 /* ---- fibres ---- */
@@ -111,7 +112,7 @@ struct copies {
 };
 
 struct emulated_thread emulated;
-bool emulator_descending;
+unsigned emulator_order;
 bool emulator_loses_block;
 
 struct block {
@@ -120,10 +121,35 @@ struct block {
     struct warp_exchange warps[MAX_THREADS / WARP];
     struct copies pending[MAX_THREADS];
     int index, n_done, at_barrier;
-    unsigned n_barriers;   // that are complete
-    int current_thread;    // that runs, or goes on when the block does
-    char *dynamic_shared;  // of the size that the launch asks for
+    unsigned n_barriers;            // that are complete
+    int current_thread;             // that runs, or goes on when the block does
+    char *dynamic_shared;           // of the size that the launch asks for
+    char variables[MAX_OWN_BYTES];  // in shared memory, while another block runs
 };
+
+/* Variables in shared memory; those of kernels whose blocks run side by side. Sanitizers watch only variables that are
+   in no section. */
+#ifdef HAS_ASAN
+static char no_variables[1];
+#define VARIABLES_ARE_KEPT false
+#define VARIABLES no_variables, no_variables
+#define OWN_VARIABLES no_variables, no_variables
+#else
+extern char __start_gpu_shared[] __attribute__((visibility("hidden"))),
+    __stop_gpu_shared[] __attribute__((visibility("hidden"))),
+    __start_gpu_shared_own[] __attribute__((visibility("hidden"))),
+    __stop_gpu_shared_own[] __attribute__((visibility("hidden")));
+#define VARIABLES_ARE_KEPT true
+#define VARIABLES __start_gpu_shared, __stop_gpu_shared
+#define OWN_VARIABLES __start_gpu_shared_own, __stop_gpu_shared_own
+#endif
+
+static size_t variables_of(const char *begin, const char *end) { return (size_t)(end - begin); }
+static void forget(char *begin, const char *end) { memset(begin, 0xff, variables_of(begin, end)); }
+static void keep(char *copy, const char *begin, const char *end) { memcpy(copy, begin, variables_of(begin, end)); }
+static void bring_back(const char *copy, char *begin, const char *end) {
+    memcpy(begin, copy, variables_of(begin, end));
+}
 
 static struct block *blocks[MAX_BLOCKS], *now;
 static int n_blocks;  // that run side by side
@@ -158,6 +184,10 @@ static void switch_block(struct block *block, int thread) {
 #endif
     scheduling = !block;
     if (block) {
+        if (block != now) {
+            keep(now->variables, OWN_VARIABLES);
+            bring_back(block->variables, OWN_VARIABLES);
+        }
         now = block;
         current = thread;
         emulated.thread_x = thread;
@@ -173,23 +203,62 @@ static void switch_block(struct block *block, int thread) {
 
 static void switch_to(int thread) { switch_block(now, thread); }
 
+/* ---- the order of threads ---- */
+
+static int after[MAX_THREADS], after_in_warp[MAX_THREADS], first_thread;
+
+static bool is_random(void) { return emulator_order > EMULATOR_DESCENDING; }
+
+static int random_below(int n) {
+    static unsigned seed;
+    static uint32_t random;
+    if (seed != emulator_order) random = seed = emulator_order;
+    random = random * 1664525 + 1013904223;
+    return (int)(random >> 16) % n;
+}
+
+static void draw_order(int *list, int n) {
+    for (int i = 0; i < n; i++) list[i] = emulator_order == EMULATOR_DESCENDING ? n - 1 - i : i;
+    for (int i = n - 1; i > 0 && is_random(); i--) {
+        int j = random_below(i + 1), other = list[j];
+        list[j] = list[i];
+        list[i] = other;
+    }
+}
+
+static void order_threads(void) {
+    int warps[MAX_THREADS / WARP], lanes[WARP], last = -1;
+    draw_order(warps, n_threads / WARP);
+    for (int w = 0; w < n_threads / WARP; w++) {
+        draw_order(lanes, WARP);
+        for (int l = 0; l < WARP; l++) {
+            int thread = warps[w] * WARP + lanes[l];
+            after_in_warp[thread] = warps[w] * WARP + lanes[(l + 1) % WARP];
+            if (last >= 0) after[last] = thread;
+            if (last < 0) first_thread = thread;
+            last = thread;
+        }
+    }
+    after[last] = first_thread;
+}
+
+static int next_thread(int thread, int n) { return n == WARP ? after_in_warp[thread] : after[thread]; }
+
 /* Another block that is not done, or NULL. */
 static struct block *other_block(void) {
-    for (int i = 1; i < n_blocks; i++) {
-        struct block *b = blocks[(now->index + i) % n_blocks];
-        if (b->n_done < n_threads) return b;
+    int from = is_random() ? random_below(n_blocks) : 0;
+    for (int i = 1; i <= n_blocks; i++) {
+        struct block *b = blocks[(now->index + from + i) % n_blocks];
+        if (b != now && b->n_done < n_threads) return b;
     }
     return NULL;
 }
 
-static int next_thread(int thread, int first, int n) {
-    int i = thread - first;
-    return first + (emulator_descending ? (i + n - 1) % n : (i + 1) % n);
-}
-
 /* Lets another thread of first..first+n-1 run, or another block when none of this one moves on; back here later. */
 static void yield(int first, int n, int step) {
-    struct block *other = n_blocks > 1 && ++idle % (2 * MAX_THREADS) == 0 ? other_block() : NULL;
+    bool overtaken = n_blocks > 1 && VARIABLES_ARE_KEPT && is_random() && random_below(64) == 0;
+    bool stands = n_blocks > 1 && ++idle % (2 * MAX_THREADS) == 0;
+    struct block *other = overtaken || stands ? other_block() : NULL;
     if (other) {
         switch_block(other, other->current_thread);
         return;
@@ -199,8 +268,8 @@ static void yield(int first, int n, int step) {
         stuck = true;
         switch_block(NULL, 0);
     }
-    int next = step == 1 ? next_thread(current, first, n) : first + (current - first + step) % n;
-    while (fibres[next].done && next != current) next = next_thread(next, first, n);
+    int next = step == 1 ? next_thread(current, n) : first + (current - first + step) % n;
+    while (fibres[next].done && next != current) next = next_thread(next, n);
     if (next != current) {
         switch_to(next);
     } else if (n == WARP) {
@@ -214,9 +283,7 @@ static void move_on(void) { idle = pauses = 0; }
 void emulator_pause(void) {
     pauses++;
     // to any thread: lanes that wait in a shuffle let only their warp run, so that going in order might leave some out
-    static uint32_t random = 1;
-    random = random * 1664525 + 1013904223;
-    yield(0, n_threads, 1 + (int)(random >> 16) % (n_threads - 1));
+    yield(0, n_threads, 1 + random_below(n_threads - 1));
 }
 
 i64 emulator_timer_ns(void) { return clock_ns(); }
@@ -249,8 +316,8 @@ static void run_fibre(void) {
         struct block *other = other_block();
         switch_block(other, other ? other->current_thread : 0);
     }
-    int next = next_thread(current, 0, n_threads);
-    while (fibres[next].done) next = next_thread(next, 0, n_threads);
+    int next = next_thread(current, n_threads);
+    while (fibres[next].done) next = next_thread(next, n_threads);
     switch_to(next);
     abort();  // a thread that is done is never switched to
 }
@@ -277,7 +344,10 @@ static void exchange(struct warp_exchange *w, void (*all)(struct product *), str
         if (all) all(p);
         w->n_shuffles++;
     } else {
-        while (w->n_shuffles == mine) yield(current - current % WARP, WARP, 1);
+        while (w->n_shuffles == mine) {
+            bool overtaken = is_random() && random_below(16) == 0;
+            yield(overtaken ? 0 : current - current % WARP, overtaken ? n_threads : WARP, 1);
+        }
     }
 }
 
@@ -378,6 +448,12 @@ static const char *prepare(struct block *b, int index, int shared_bytes) {
         return "no memory for a block";
     b->dynamic_shared = shared;
     if (shared) memset(shared, 0xff, (size_t)shared_bytes);
+    if (emulator_order != EMULATOR_ASCENDING) {
+        forget(VARIABLES);
+        forget(OWN_VARIABLES);
+        memset(b->variables, 0xff, sizeof b->variables);
+        order_threads();
+    }
 #ifdef HAS_ASAN
     // fibres end without returning, and leave the marks of their frames behind
     ASAN_UNPOISON_MEMORY_REGION(b->stacks, (size_t)n_threads * STACK_BYTES);
@@ -386,7 +462,7 @@ static const char *prepare(struct block *b, int index, int shared_bytes) {
     b->n_done = b->at_barrier = 0;
     b->n_barriers = 0;
     now = b;
-    current = emulator_descending ? n_threads - 1 : 0;
+    current = first_thread;
     for (int i = 0; i < n_threads / WARP; i++) exchanges[i].arrived = 0;
     for (int i = 0; i < n_threads; i++) {
         b->pending[i].n = b->pending[i].n_groups = 0;
@@ -415,6 +491,8 @@ static const char *run_blocks(int n) {
 static const char *start(emulated_kernel *kernel, int threads, const void *args, int n) {
     if (threads < 1 || threads > MAX_THREADS || threads % WARP) return "a block of that many threads cannot be run";
     if (n > MAX_BLOCKS) return "so many blocks cannot run side by side";
+    if (variables_of(OWN_VARIABLES) > MAX_OWN_BYTES)
+        return "blocks side by side have too many variables in shared memory";
     for (int i = 0; i < n; i++) {
         if (!blocks[i]) blocks[i] = calloc(1, sizeof *blocks[i]);
         if (!blocks[i]) return "no memory for a block";
@@ -422,6 +500,7 @@ static const char *start(emulated_kernel *kernel, int threads, const void *args,
     kernel_now = kernel;
     args_now = args;
     n_threads = threads;
+    order_threads();
     return NULL;
 }
 

@@ -1,9 +1,9 @@
 /* Runs GPU kernels on the processor: the threads of a block are fibres that take turns; barriers and shuffles switch
    between them. Memory checkers see every access.
 
-   Blocks run one after another. Threads run in ascending order, or in descending order when `emulator_descending` is
-   set: a kernel that forgot a barrier gives different results then. A kernel whose threads wait for each other for ever
-   (a barrier that not all reach) is stopped and reported. */
+   Blocks run one after another, and threads in the order that `emulator_order` says: a kernel that forgot a barrier gives
+   different results in another. A kernel whose threads wait for each other for ever (a barrier that not all reach) is
+   stopped and reported. */
 #ifndef UTTER_TESTS_GPU_EMULATOR_H
 #define UTTER_TESTS_GPU_EMULATOR_H
 
@@ -11,7 +11,11 @@
 
 typedef void emulated_kernel(const void *args);
 
-extern bool emulator_descending;
+/* Any other number: the order of warps, of lanes and of blocks side by side is drawn by it as a seed, and a warp that waits
+   lets others overtake it now and then. In all orders but the first, shared memory holds no numbers when a block begins
+   (but under address sanitizers, which watch it instead). */
+enum { EMULATOR_ASCENDING, EMULATOR_DESCENDING };
+extern unsigned emulator_order;
 
 /* NULL, or what was wrong. One launch at a time. */
 const char *emulator_launch(emulated_kernel *kernel, int grid_x, int grid_y, int n_threads, int shared_bytes,

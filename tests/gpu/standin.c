@@ -202,8 +202,14 @@ static void restore(void) {
         free(host[i]);
         host[i] = NULL;
     }
-    standin = (struct standin){
-        .driver_version = 12040, .n_devices = 1, .capability = 90, .memory_bytes = (size_t)1 << 30, .restore = restore};
+    const char *asked = getenv("UTTER_EMULATOR_ORDER");
+    unsigned order = asked ? (unsigned)strtoul(asked, NULL, 10) : EMULATOR_ASCENDING;
+    standin = (struct standin){.order = order,
+                               .driver_version = 12040,
+                               .n_devices = 1,
+                               .capability = 90,
+                               .memory_bytes = (size_t)1 << 30,
+                               .restore = restore};
 }
 
 EXPORT cuda_result cuMemcpyHtoDAsync_v2(device_address to, const void *from, size_t n_bytes, cuda_stream stream) {
@@ -374,7 +380,7 @@ EXPORT cuda_result cuGraphExecDestroy(cuda_graph_exec exec) {
 
 static cuda_result run(const struct recorded *l) {
     standin.n_launches++;
-    emulator_descending = standin.descending;
+    emulator_order = standin.order;
     const char *wrong = emulator_launch(l->entry->kernel, (int)l->grid_x, (int)l->grid_y, l->entry->n_threads,
                                         (int)l->shared_bytes, l->args);
     if (!wrong) return 0;
@@ -421,7 +427,7 @@ EXPORT cuda_result cuLaunchCooperativeKernel(cuda_function function, unsigned gr
         return INVALID_VALUE;
     standin.n_launches++;
     standin.n_together++;
-    emulator_descending = standin.descending;
+    emulator_order = standin.order;
     emulator_loses_block = standin.loses_block;
     const char *wrong = emulator_launch_together(entry->kernel, (int)grid_x, (int)block_x, (int)shared_bytes, args[0]);
     if (!wrong) return 0;

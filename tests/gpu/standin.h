@@ -35,7 +35,7 @@ struct standin {
     bool wrong_results;    // what is copied back is all ones
     const char *missing;   // a kernel that modules do not have
     bool no_graphs;        // launches cannot be recorded
-    bool descending;       // threads run in the other order
+    unsigned order;        // of threads: emulator_order; what UTTER_EMULATOR_ORDER says at first
     bool not_cooperative;  // blocks cannot wait for each other
     bool loses_block;      // a block of those that wait for each other never runs
 

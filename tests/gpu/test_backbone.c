@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "emulator.h"
 #include "fixtures/folder.h"
 #include "fixtures/tiny.h"
 #include "rig.h"
@@ -223,26 +224,31 @@ static void speech_head(void **unused) {
     file_map_close(&e.reference);
 }
 
-/* With threads in the other order: a missing barrier would show. */
-static void descending(void **unused) {
+/* With threads, and blocks that wait for each other, in other orders: a missing barrier would show. By the general
+   kernels, and by those for prompts, batches and one sequence. */
+static void other_orders(void **unused) {
     (void)unused;
-    struct standin *s = rig_standin();
-    if (!s) return;
-    struct expected e = expected_of("qwen2-q5_1");
-    struct backbone *b = rig_backbone("qwen2-q5_1");
-    struct device *d = rig_open();
-    s->descending = true;
-    assert_ok(d->ops->load_backbone(d, b, false, 1, 64));
-    check_greedy("qwen2-q5_1, threads descending", &e, d, 4);
-    rig_close(d);
-    backbone_free(b);
-    file_map_close(&e.reference);
+    static const char *const names[] = {"qwen2-q5_1", "llama-q4_0", "qwen2-q8_0"};
+    for (int i = 0; i < 3; i++) {
+        struct expected e = expected_of(names[i]);
+        struct backbone *b = rig_backbone(names[i]);
+        for (unsigned order = EMULATOR_DESCENDING; order < 4; order++) {
+            struct device *d = rig_open();
+            struct standin *s = rig_standin_now();
+            if (s) s->order = order;
+            assert_ok(d->ops->load_backbone(d, b, false, 1, 64));
+            check_greedy(names[i], &e, d, 4);
+            rig_close(d);
+        }
+        backbone_free(b);
+        file_map_close(&e.reference);
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_model), cmocka_unit_test(several_slots),
                                        cmocka_unit_test(context_end), cmocka_unit_test(speech_head),
-                                       cmocka_unit_test(descending)};
+                                       cmocka_unit_test(other_orders)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     fixture_cleanup();
     return failed;

@@ -95,10 +95,10 @@ static void against_doubles(void **unused) {
         check("product_many_q4_0", columns[i], false);
         check("product_many_pair_q4_0", columns[i], true);
     }
-    emulator_descending = true;
+    emulator_order = EMULATOR_DESCENDING;
     check("product_many_q4_0", COLUMNS, false);
     check("product_few_pair_q4_0", COLUMNS, true);
-    emulator_descending = false;
+    emulator_order = EMULATOR_ASCENDING;
 }
 
 int main(void) {

@@ -126,9 +126,9 @@ static void kernel_as_sampler(void **unused) {
     (void)unused;
     for (int i = 0; i < N_SETTINGS; i++)
         for (enum kind kind = 0; kind < N_KINDS; kind++) check_kernel(&settings[i], kind);
-    emulator_descending = true;
+    emulator_order = EMULATOR_DESCENDING;
     for (int i = 0; i < N_SETTINGS; i++) check_kernel(&settings[i], TIES);
-    emulator_descending = false;
+    emulator_order = EMULATOR_ASCENDING;
 }
 
 /* ---- whole calls ---- */
@@ -198,8 +198,70 @@ static void generate_as_sampler(void **unused) {
     backbone_free(b);
 }
 
+/* One sequence by the kernel that makes many tokens a launch, with lists of candidates from short to longer than there
+   is room for at first. */
+static void one_sequence(void **unused) {
+    (void)unused;
+    static const struct sampling sets[] = {
+        {.temperature = 1, .top_k = 50, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1.2f},
+        {.temperature = 0.8f, .top_k = 40, .typical_p = 0.5f, .top_p = 0.95f, .repeat_penalty = 1.1f},
+        {.temperature = 1, .top_k = 1000, .top_p = 0.99f, .repeat_penalty = 1},
+    };
+    struct backbone *b = rig_backbone("llama-q4_0");
+    struct device *d = rig_open();
+    assert_ok(d->ops->load_backbone(d, b, false, 2, 32));
+    static const int32_t prompt[PROMPT] = {350, 313, 25, 220, 525, 478};
+    int32_t expected[DRAWS], indices[DRAWS];
+    for (int i = 0; i < 3; i++)
+        for (unsigned order = EMULATOR_ASCENDING; order < 4; order++) {
+            struct standin *now = rig_standin_now();
+            if (now) now->order = order;
+            struct generation g = {.indices = order == 0 ? expected : indices, .end_index = -1};
+            assert_ok(sampler_new(&sets[i], 99, b->config.n_vocab, &g.sampler));
+            d->ops->reset(d, 0);
+            assert_ok(d->ops->prefill(d, 0, prompt, PROMPT, NULL, NO_DEADLINE));
+            assert_ok(d->ops->generate(d, &g, 1, DRAWS, NO_DEADLINE));
+            assert_int_equal(g.n, DRAWS);
+            if (order > 0) assert_memory_equal(indices, expected, sizeof expected);
+            sampler_free(g.sampler);
+        }
+    rig_close(d);
+    backbone_free(b);
+}
+
+/* A call that could not draw leaves nothing behind that the next takes for its own. */
+static void after_no_token(void **unused) {
+    (void)unused;
+    struct backbone *b = rig_backbone("llama-q4_0");
+    struct device *d = rig_open();
+    assert_ok(d->ops->load_backbone(d, b, false, 2, 32));
+    static const int32_t prompt[PROMPT] = {350, 313, 25, 220, 525, 478}, other[PROMPT] = {17, 8, 411, 90, 33, 5};
+    int32_t expected[DRAWS], indices[DRAWS];
+    struct generation g = {.indices = expected, .end_index = -1};
+    for (int i = 0; i < 3; i++) {
+        assert_ok(sampler_new(&settings[0], 99, b->config.n_vocab, &g.sampler));
+        d->ops->reset(d, 0);
+        assert_ok(d->ops->prefill(d, 0, prompt, PROMPT, NULL, NO_DEADLINE));
+        g.indices = i == 0 ? expected : indices;
+        assert_ok(d->ops->generate(d, &g, 1, DRAWS, NO_DEADLINE));
+        assert_int_equal(g.n, DRAWS);
+        if (i > 0) assert_memory_equal(indices, expected, sizeof expected);
+        sampler_free(g.sampler);
+
+        assert_ok(sampler_new(&settings[0], 99, b->config.n_vocab, &g.sampler));
+        g.sampler->settings.temperature = 1e-43f;  // no logit over this is a number
+        d->ops->reset(d, 0);
+        assert_ok(d->ops->prefill(d, 0, other, PROMPT, NULL, NO_DEADLINE));
+        assert_int_equal(d->ops->generate(d, &g, 1, DRAWS, NO_DEADLINE), UTTER_SPEECH);
+        sampler_free(g.sampler);
+    }
+    rig_close(d);
+    backbone_free(b);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(kernel_as_sampler), cmocka_unit_test(generate_as_sampler)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(kernel_as_sampler), cmocka_unit_test(generate_as_sampler),
+                                       cmocka_unit_test(one_sequence), cmocka_unit_test(after_no_token)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     fixture_cleanup();
     return failed;
