@@ -1,5 +1,5 @@
-/* Any bytes as a book, by all that read one: a status, or units that lie within the text. Also as a unit's sound, and
-   as a job of a queue. */
+/* Any bytes as a book, by all that read one: a status, or units that lie within the text. Also as a cover, as a unit's
+   sound, and as a job of a queue. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "book/build.h"
+#include "book/picture.h"
 #include "book/spool.h"
 #include "book/units.h"
 #include "queue/jobs.h"
@@ -47,6 +48,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     float *samples;
     int64_t n;
     if (sound_unpack(data, size, 24000, &samples, &n) == UTTER_OK) free(samples);
+    (void)sound_check(data, size, sound_crc(data, size), 24000, &n);
+    struct picture picture;
+    (void)picture_read("sample", data, size, &picture);
     struct queued job;
     if (queued_read((const char *)data, size, &job) == UTTER_OK) queued_free(&job);
     return 0;
