@@ -133,17 +133,27 @@ static status start_row(struct bench *b) {
 
 /* ---- a sentence ---- */
 
+// Begins otherwise each time, or nothing of its prompt would have to be read again.
+static status speak_anew(struct bench *b, utter *u, int number, enum speaking how, struct spoken *out) {
+    struct str text = {0};
+    str_printf(&text, "%d %s", number, b->text);
+    status s = str_status(&text);
+    if (s == UTTER_OK) s = bench_speak(u, str_text(&text), b->voice, how, out);
+    str_free(&text);
+    return s;
+}
+
 static status sentence_rows(struct bench *b, utter *u) {
     struct series whole = {0}, first = {0}, streamed = {0}, factor = {0};
     struct spoken spoken = {0};
     bench_progress(b, "sentence");
     for (int i = -1; i < (b->quick ? 1 : 3); i++) {
         TRY(stopped());
-        TRY(bench_speak(u, b->text, b->voice, SPEAK_WHOLE, &spoken));
+        TRY(speak_anew(b, u, 2 * i + 3, SPEAK_WHOLE, &spoken));
         if (i >= 0) series_add(&whole, spoken.total_s);
         if (i >= 0) series_add(&factor, spoken.audio_s / spoken.total_s);
         TRY(stopped());
-        TRY(bench_speak(u, b->text, b->voice, SPEAK_STREAM, &spoken));
+        TRY(speak_anew(b, u, 2 * i + 4, SPEAK_STREAM, &spoken));
         if (i >= 0) series_add(&first, spoken.first_s);
         if (i >= 0) series_add(&streamed, spoken.total_s);
     }
