@@ -76,3 +76,17 @@ const char *sample_outline(const struct book *b) {
     }
     return str_text(&out);
 }
+
+void assert_outline(const char *path, const char *outline) {
+    struct book b;
+    assert_ok(book_open(path, &b));
+    assert_string_equal(sample_outline(&b), outline);
+    book_free(&b);
+}
+
+void assert_refused(const char *path, status s, const char *why) {
+    struct book b;
+    assert_int_equal(book_open(path, &b), s);
+    if (!strstr(fail_message(), why)) fail_msg("it said \"%s\", not \"%s\"", fail_message(), why);
+    assert_null(b.blocks);
+}

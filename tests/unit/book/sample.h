@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "base/status.h"
 #include "book/units.h"
 
 int sample_setup(void **state);
@@ -23,5 +24,9 @@ const char *sample_zip(const char *name, const struct sample_file *files, size_t
 /* "title|author|language" and then a line for each block: "#1 One" begins a chapter, "= heading", "- paragraph", "*".
  */
 const char *sample_outline(const struct book *b);
+
+/* The book in the file has this outline; or is refused with a sentence that says `why`. */
+void assert_outline(const char *path, const char *outline);
+void assert_refused(const char *path, status s, const char *why);
 
 #endif

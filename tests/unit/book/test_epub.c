@@ -26,23 +26,6 @@
 #define PAGE(body) \
     "<html xmlns='http://www.w3.org/1999/xhtml'><head><title>t</title></head><body>" body "</body></html>"
 
-static const char *zip(const char *name, const struct sample_file *files, size_t n) {
-    return sample_zip(name, files, n);
-}
-
-static void assert_outline(const char *path, const char *outline) {
-    struct book b;
-    assert_ok(book_open(path, &b));
-    assert_string_equal(sample_outline(&b), outline);
-    book_free(&b);
-}
-
-static void assert_refused(const char *path, status s, const char *why) {
-    struct book b;
-    assert_int_equal(book_open(path, &b), s);
-    if (!strstr(fail_message(), why)) fail_msg("it said \"%s\", not \"%s\"", fail_message(), why);
-}
-
 // EPUB 3, with places inside a page, a page outside the order, and a note that is not read.
 static void test_navigation(void **state) {
     (void)state;
@@ -65,7 +48,7 @@ static void test_navigation(void **state) {
         {"OEBPS/text/c.xhtml", PAGE("<p>Third.</p>"), 0},
         {"OEBPS/text/d.xhtml", PAGE("<p>Not read.</p>"), 0},
     };
-    assert_outline(zip("nav.epub", files, sizeof files / sizeof *files),
+    assert_outline(sample_zip("nav.epub", files, sizeof files / sizeof *files),
                    "The Book|W. R.|en\n#1 One\n= One\n- First.\n#2 Two\n= Two\n- Second.\n#3 Three\n- Third.\n");
 }
 
@@ -84,7 +67,7 @@ static void test_ncx(void **state) {
         {"OEBPS/a.html", PAGE("<p>A text.</p>"), 0},
         {"OEBPS/b.html", PAGE("<p>Its end.</p>"), 0},
     };
-    assert_outline(zip("ncx.epub", files, sizeof files / sizeof *files),
+    assert_outline(sample_zip("ncx.epub", files, sizeof files / sizeof *files),
                    "The Book|W. R.|en\n#1 Start\n- A text.\n#2 End\n- Its end.\n");
 }
 
@@ -97,7 +80,7 @@ static void test_no_contents(void **state) {
         {"OEBPS/a.html", PAGE("<h2>Start</h2><p>A text.</p>"), 0},
         {"OEBPS/b.html", PAGE("<p>Its end.</p>"), 0},
     };
-    assert_outline(zip("plain.epub", files, sizeof files / sizeof *files),
+    assert_outline(sample_zip("plain.epub", files, sizeof files / sizeof *files),
                    "The Book|W. R.|en\n#1 Start\n= Start\n- A text.\n#2 \n- Its end.\n");
 }
 
@@ -114,7 +97,7 @@ static void test_page_again_and_again(void **state) {
         {"OEBPS/a.html", PAGE("<p>A text.</p>"), 0},
     };
     struct book b;
-    assert_ok(book_open(zip("again.epub", files, sizeof files / sizeof *files), &b));
+    assert_ok(book_open(sample_zip("again.epub", files, sizeof files / sizeof *files), &b));
     assert_string_equal(sample_outline(&b), "t||\n#1 \n- A text.\n");
     assert_non_null(strstr(str_text(&b.notes), "it is read once"));
     assert_true(b.notes.len < 5000);
@@ -137,7 +120,7 @@ static void test_too_many(void **state) {
         {"OEBPS/a.html", PAGE("<p>A text.</p>"), 0},
         {"OEBPS/toc.ncx", "", 0},
     };
-    assert_refused(zip("long.epub", files, 4), UTTER_LIMIT, "no book");
+    assert_refused(sample_zip("long.epub", files, 4), UTTER_LIMIT, "no book");
     str_clear(&package);
     str_puts(&package,
              "<package><manifest><item id='a' href='a.html'/><item id='x' href='toc.ncx' "
@@ -147,7 +130,7 @@ static void test_too_many(void **state) {
     for (int i = 0; i < MANY; i++) str_puts(&contents, "<navPoint><content src='a.html'/></navPoint>");
     str_puts(&contents, "</navMap></ncx>");
     files[4].text = str_text(&contents);
-    assert_refused(zip("contents.epub", files, 5), UTTER_LIMIT, "no book");
+    assert_refused(sample_zip("contents.epub", files, 5), UTTER_LIMIT, "no book");
     str_free(&package);
     str_free(&contents);
 }
@@ -162,7 +145,7 @@ static void test_missing_pages(void **state) {
         {"OEBPS/a.html", PAGE("<p>A text.</p>"), 0},
     };
     struct book b;
-    assert_ok(book_open(zip("gone.epub", files, sizeof files / sizeof *files), &b));
+    assert_ok(book_open(sample_zip("gone.epub", files, sizeof files / sizeof *files), &b));
     assert_string_equal(sample_outline(&b), "The Book|W. R.|en\n#1 \n- A text.\n");
     assert_non_null(strstr(str_text(&b.notes), "gone.html"));
     book_free(&b);
@@ -171,9 +154,9 @@ static void test_missing_pages(void **state) {
 static void test_refusals(void **state) {
     (void)state;
     static const struct sample_file no_package[] = {CONTAINER};
-    assert_refused(zip("none.epub", no_package, 2), UTTER_FORMAT, "no package document");
+    assert_refused(sample_zip("none.epub", no_package, 2), UTTER_FORMAT, "no package document");
     static const struct sample_file no_pages[] = {CONTAINER, PACKAGE("", "")};
-    assert_refused(zip("pages.epub", no_pages, 3), UTTER_FORMAT, "lists no pages");
+    assert_refused(sample_zip("pages.epub", no_pages, 3), UTTER_FORMAT, "lists no pages");
     static const struct sample_file drm[] = {
         CONTAINER,
         PACKAGE("<item id='a' href='a.html'/>", "<itemref idref='a'/>"),
@@ -183,7 +166,7 @@ static void test_refusals(void **state) {
          0},
         {"OEBPS/a.html", "garbage", 0},
     };
-    assert_refused(zip("drm.epub", drm, 5), UTTER_UNSUPPORTED, "DRM");
+    assert_refused(sample_zip("drm.epub", drm, 5), UTTER_UNSUPPORTED, "DRM");
 }
 
 static void test_a_bomb(void **state) {
@@ -197,7 +180,7 @@ static void test_a_bomb(void **state) {
         PACKAGE("<item id='a' href='a.html'/>", "<itemref idref='a'/>"),
         {"OEBPS/a.html", zeros, len},
     };
-    assert_refused(zip("bomb.epub", files, sizeof files / sizeof *files), UTTER_LIMIT, "unpacks to more than");
+    assert_refused(sample_zip("bomb.epub", files, sizeof files / sizeof *files), UTTER_LIMIT, "unpacks to more than");
     free(zeros);
 }
 
@@ -217,7 +200,8 @@ static void test_billion_laughs(void **state) {
         {"OEBPS/a.html", PAGE("<p>A text.</p>"), 0},
     };
     struct book b;
-    if (book_open(zip("laughs.epub", files, sizeof files / sizeof *files), &b) != UTTER_OK) return;  // refusing is fine
+    if (book_open(sample_zip("laughs.epub", files, sizeof files / sizeof *files), &b) != UTTER_OK)
+        return;  // refusing is fine
     assert_null(strstr(b.title, "root:"));
     assert_true(strlen(b.title) < 1000);
     book_free(&b);
@@ -231,7 +215,7 @@ static void test_damage(void **state) {
         PACKAGE("<item id='a' href='a.html'/>", "<itemref idref='a'/>"),
         {"OEBPS/a.html", PAGE("<p>A text of some length, so that it is packed.</p>"), 0},
     };
-    const char *path = zip("whole.epub", files, sizeof files / sizeof *files);
+    const char *path = sample_zip("whole.epub", files, sizeof files / sizeof *files);
     FILE *f = fopen(path, "rb");
     assert_non_null(f);
     char bytes[8192];
