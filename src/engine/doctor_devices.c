@@ -152,7 +152,7 @@ static void test_card(struct doctor *d, int i, const char *id, const struct tria
 static void examine_card(struct doctor *d, int i, const struct trial *t, struct device *cpu,
                          const struct trial_result *wanted) {
     const struct log silent = {0};
-    const struct gpu_options options = {.index = i};
+    const struct gpu_options options = {.index = i, .backbone = t->backbone, .codec = t->codec};
     char id[16];
     snprintf(id, sizeof id, "gpu:%d", i);
     struct device *device;

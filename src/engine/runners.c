@@ -79,8 +79,10 @@ static status open_cpu(const struct runners *r, struct device **out) {
     return cpu_open(&options, &r->log, out);
 }
 
-static status open_gpu(const struct runners *r, struct device **out) {
-    const struct gpu_options options = {.index = r->choice.gpu_index};
+static status open_gpu(const struct runners *r, bool backbone, bool codec, struct device **out) {
+    const struct gpu_options options = {.index = r->choice.gpu_index,
+                                        .backbone = backbone ? r->backbone : NULL,
+                                        .codec = codec ? r->codec : NULL};
     return gpu_open(&options, &r->log, out);
 }
 
@@ -129,7 +131,7 @@ static void keep_failure(struct failure *f, status s) {
 // A GPU with the networks that are wanted on it, all or nothing; *f tells why not.
 static struct device *load_gpu(const struct runners *r, bool backbone, bool codec, int *n_slots, struct failure *f) {
     struct device *d;
-    status s = open_gpu(r, &d);
+    status s = open_gpu(r, backbone, codec, &d);
     if (s != UTTER_OK) {
         keep_failure(f, s);
         return NULL;
