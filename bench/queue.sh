@@ -1,6 +1,7 @@
 #!/bin/bash
 # What a queue costs and what it survives: a book of 500 sentences spoken by one worker of one thread, by two, and by
-# workers of which one is killed every five seconds while Redis is started anew in the middle.
+# workers of which one is killed every five seconds while Redis is started anew in the middle. What the machine allows is
+# measured without a queue: one reading of one thread, and two at once, on a core each.
 #   bench/queue.sh build/utter [SENTENCES]
 set -eu
 utter=$(realpath "$1") n=${2:-500}
@@ -49,7 +50,18 @@ for k in one two; do
         "Redis took $(((after - before) * 10)) ms of the processor; $(sed -n 's/.*speak: //; s/.*spoke; //p' $k.log)"
     stop_workers
 done
-awk -v a="$(field spoken_s one.json)" -v b="$(field spoken_s two.json)" 'BEGIN {printf "two workers over one: %.2f\n", a / b}'
+ratio() { awk -v a="$1" -v b="$2" -v n="$3" 'BEGIN {printf "%.2f\n", n * a / b}'; }
+echo "two workers over one: $(ratio "$(field spoken_s one.json)" "$(field spoken_s two.json)" 1)"
+
+alone() { # NAME CORE
+    taskset -c "$2" "$utter" read book.txt -o "$1.wav" --threads 1 --streams 4 --json >"$1.json" 2>/dev/null
+}
+alone alone 0
+alone left 0 &
+alone right 1
+wait $!
+slower=$(printf '%s\n' "$(field spoken_s left.json)" "$(field spoken_s right.json)" | sort -n | tail -1)
+echo "two readings side by side over one, without a queue: $(ratio "$(field spoken_s alone.json)" "$slower" 2)"
 
 "$utter" submit book.txt -o chaos.wav --redis "$url" --json >chaos.json 2>chaos.log &
 submitter=$!
@@ -68,5 +80,6 @@ for ((i = 2; ; i++)); do
 done
 wait $submitter
 echo "killed: $((i - 2)) workers; Redis was started anew$(((i > 4)) && echo '' || echo ' not once: the book is too short')"
-cmp one.wav two.wav && cmp one.wav chaos.wav && echo "the same sound, to the last sample, from one, from two, and from those that were killed"
+cmp one.wav two.wav && cmp one.wav chaos.wav && cmp one.wav alone.wav &&
+    echo "the same sound, to the last sample, from one, from two, from those that were killed, and without a queue"
 stop_workers

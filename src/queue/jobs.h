@@ -3,7 +3,8 @@
    All keys begin with utter:1: (the version of the format); nothing else is touched.
      jobs:IDENTITY     a stream of sentences for workers that have that model and voice; group "workers"
      identities        the set of those
-     done:BOOK         a stream of finished sentences, read and emptied by the one who submitted the book
+     done:BOOK         a stream of finished sentences (unit, worker, and failure or sound with its crc), read and
+                       emptied by the one who submitted the book
      dead              a stream of jobs that nobody could do, the newest 1,000
      worker:NAME       what a worker is doing, gone 15 seconds after its end
      book:BOOK         who waits for what, gone a day after its end
