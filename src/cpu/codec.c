@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "cpu/codec_istft.h"
+#include "cpu/layer_norm.h"
 
 struct resnet {
     struct packed conv1, conv2;  // [C, k*C]
@@ -287,28 +288,6 @@ static void rms_norm_rows(struct cpu_codec *c, const float *in, const float *wei
     pool_run(c->pool, rms_norm_job, &job);
 }
 
-static void layer_norm_job(void *argument, int thread, int n_threads) {
-    struct row_job *job = argument;
-    int64_t begin, end, width = job->width;
-    pool_share(job->n, 1, thread, n_threads, &begin, &end);
-    for (int64_t t = begin; t < end; t++) {
-        const float *in = job->in + t * width;
-        float *out = job->out + t * width;
-        double sum = 0, squares = 0;
-        for (int64_t i = 0; i < width; i++) sum += in[i];
-        double mean = sum / (double)width;
-        for (int64_t i = 0; i < width; i++) squares += (in[i] - mean) * (in[i] - mean);
-        float scale = (float)(1 / sqrt(squares / (double)width + (double)CODEC_NORM_EPS));
-        for (int64_t i = 0; i < width; i++) out[i] = (in[i] - (float)mean) * scale * job->weight[i] + job->bias[i];
-    }
-}
-
-static void layer_norm_rows(struct cpu_codec *c, const float *in, const float *weight, const float *bias, float *out,
-                            int64_t n, int64_t width) {
-    struct row_job job = {.c = c, .in = in, .out = out, .n = n, .width = width, .weight = weight, .bias = bias};
-    pool_run(c->pool, layer_norm_job, &job);
-}
-
 /* GroupNorm, then SiLU. A thread has whole groups of channels, over all rows. The sums run over thousands of values, so
    they are kept in double, a pair for each channel. */
 static void group_norm_job(void *argument, int thread, int n_threads) {
@@ -480,7 +459,7 @@ static status run_head(struct cpu_codec *c, int64_t n, float *pcm) {
     const struct codec *codec = c->codec;
     struct room *r = &c->room;
     int64_t width = codec->config.n_embd;
-    layer_norm_rows(c, r->x, codec->final_norm, codec->final_norm_bias, r->y, n, width);
+    layer_norm_rows(c->pool, r->x, codec->final_norm, codec->final_norm_bias, CODEC_NORM_EPS, n, width, r->y);
     show(c, "final_layer_norm", 0, r->y, n, width);
     TRY(linear(c, &c->head, r->y, width, n, codec->head_bias, r->wide));
     show(c, "head_out", 0, r->wide, n, codec->config.n_fft + 2);

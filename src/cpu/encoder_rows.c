@@ -4,35 +4,11 @@
 
 #include "base/memory.h"
 #include "cpu/encoder_parts.h"
-
-struct norm_job {
-    const struct encoder_norm *norm;
-    const float *in;
-    float *out;
-    int64_t n, width;
-};
-
-static void layer_norm_job(void *argument, int thread, int n_threads) {
-    const struct norm_job *job = argument;
-    int64_t begin, end, width = job->width;
-    pool_share(job->n, 1, thread, n_threads, &begin, &end);
-    for (int64_t t = begin; t < end; t++) {
-        const float *in = job->in + t * width;
-        float *out = job->out + t * width;
-        double sum = 0, squares = 0;
-        for (int64_t i = 0; i < width; i++) sum += in[i];
-        double mean = sum / (double)width;
-        for (int64_t i = 0; i < width; i++) squares += (in[i] - mean) * (in[i] - mean);
-        float scale = (float)(1 / sqrt(squares / (double)width + (double)ENCODER_NORM_EPS));
-        for (int64_t i = 0; i < width; i++)
-            out[i] = (in[i] - (float)mean) * scale * job->norm->weight[i] + job->norm->bias[i];
-    }
-}
+#include "cpu/layer_norm.h"
 
 void encoder_layer_norm(struct cpu_encoder *e, const struct encoder_norm *norm, const float *in, int64_t n,
                         int64_t width, float *out) {
-    struct norm_job job = {norm, in, out, n, width};
-    pool_run(e->pool, layer_norm_job, &job);
+    layer_norm_rows(e->pool, in, norm->weight, norm->bias, ENCODER_NORM_EPS, n, width, out);
 }
 
 struct gelu_job {
