@@ -11,7 +11,8 @@
    quantise(x, coarse, words, sums): 32 floats to 16 or COARSE_WORDS words, in an order of the set's own, of which word
    SECOND_HALF is the first of the second 16 floats; the sums of the integers of both halves; returns the scale.
    WORD_GROUP, if not 1: so many of these words of a token lie side by side, as [16 or COARSE_WORDS / group][n][group].
-   dot_q4(n, coarse, words, x, sums): sums[t] += the 32 columns of words [4][LANES] times x [16 or COARSE_WORDS][n].
+   dot_q4(n, coarse, words, x, sums): sums[t] += the 32 columns of words [4][LANES] times x [16 or COARSE_WORDS][n];
+   before, all lanes of a sum are the same.
    dot_q8(n, coarse, n_words, words, x, sums): the same for the 4 * n_words columns of words [n_words][LANES].
    transpose, where TRANSPOSES is defined: as below.
    NO_WHOLE: half-precision weights stay floats; else, for 16-bit integers:

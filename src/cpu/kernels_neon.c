@@ -65,7 +65,8 @@ INLINE void dot(const int n, const bool coarse, const int n_words, const int8x16
         rows[1][i] = vzip2q_s32(vreinterpretq_s32_s8(w[2 * i]), vreinterpretq_s32_s8(w[2 * i + 1]));
     }
     UNROLL for (int t = 0; t < n; t += coarse ? 2 : 1) {
-        vi products[2] = {vi_set1(0), vi_set1(0)};
+        const vi start = coarse ? vzip1q_s32(sums[t], sums[t + 1 < n ? t + 1 : t]) : vi_set1(0);
+        vi products[2] = {start, start};
         UNROLL for (int i = 0; i < n_words / 2; i++) {
             const uint32_t *at = x + (i * n + t) * (coarse ? 2 : 4);
             int8x16_t v;
@@ -77,12 +78,8 @@ INLINE void dot(const int n, const bool coarse, const int n_words, const int8x16
             products[1] = vmmlaq_s32(products[1], vreinterpretq_s8_s32(rows[1][i]), v);
         }
         const vi first = vuzp1q_s32(products[0], products[1]), second = vuzp2q_s32(products[0], products[1]);
-        if (coarse) {
-            sums[t] += first;
-            if (t + 1 < n) sums[t + 1] += second;
-        } else {
-            sums[t] += vshlq_n_s32(first, 7) + second;
-        }
+        sums[t] = coarse ? first : sums[t] + vshlq_n_s32(first, 7) + second;
+        if (coarse && t + 1 < n) sums[t + 1] = second;
     }
 }
 
@@ -192,8 +189,9 @@ INLINE int8x16_t narrow(int16x8_t a, int16x8_t b) { return vmovn_high_s16(vmovn_
 
 INLINE void store_halves(uint32_t *words, int8x16_t high, int8x16_t low) {
 #if defined(__ARM_FEATURE_MATMUL_INT8)
-    vst1q_s64((int64_t *)words, vzip1q_s64(vreinterpretq_s64_s8(high), vreinterpretq_s64_s8(low)));
-    vst1q_s64((int64_t *)words + 2, vzip2q_s64(vreinterpretq_s64_s8(high), vreinterpretq_s64_s8(low)));
+    const int64x2_t h = vreinterpretq_s64_s8(high), l = vreinterpretq_s64_s8(low);
+    vst1q_u32(words, vreinterpretq_u32_s64(vzip1q_s64(h, l)));
+    vst1q_u32(words + 4, vreinterpretq_u32_s64(vzip2q_s64(h, l)));
 #else
     vst1q_s8((int8_t *)words, high);
     vst1q_s8((int8_t *)(words + 8), low);

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -207,11 +208,13 @@ static void every_type_and_shape(void **unused) {
     (void)unused;
     static const int64_t n[] = {1, 2, 3, 7, 16, 33, 100};
     static const struct { int64_t rows, cols; } shapes[] = {{1, 256}, {7, 512}, {16, 256}, {33, 768}, {95, 256}};
+    const bool briefly = getenv("UTTER_BRIEFLY");  // under emulation all would take minutes
+    const size_t n_shapes = briefly ? 3 : sizeof shapes / sizeof *shapes, n_ns = briefly ? 5 : sizeof n / sizeof *n;
     struct machine m = machine_new();
     for (int set = 0; usable(set); set++)
         for (int i = 0; i < N_TYPES; i++)
-            for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-                for (size_t j = 0; j < sizeof n / sizeof *n; j++) {
+            for (size_t s = 0; s < n_shapes; s++)
+                for (size_t j = 0; j < n_ns; j++) {
                     struct problem p = problem_new(types[i], shapes[s].rows, shapes[s].cols, n[j], shapes[s].cols);
                     check(usable(set), m.pools[j % 3], m.scratch, &p, NULL, shapes[s].rows, j % 2);
                     p.coarse = true;
@@ -354,6 +357,31 @@ static void sets_agree(void **unused) {
     machine_free(&m);
 }
 
+/* Sets with vectors of the same size, of which none has 16-bit integers, differ only in how they sum bytes: exactly. */
+static void neon_sets_give_the_same_bits(void **unused) {
+    (void)unused;
+    enum { N = 17, ROWS = 50, COLS = 1024 };
+    struct machine m = machine_new();
+    for (int i = 0; i < 2 * N_TYPES; i++) {
+        struct problem p = problem_new(types[i / 2], ROWS, COLS, N, COLS);
+        float first[N * ROWS], y[N * ROWS];
+        bool is_first = true;
+        for (int set = 0; usable(set); set++) {
+            struct packed w;
+            if (usable(set)->round16) continue;
+            assert_ok(packed_make(usable(set), &p.m, NULL, 0, &w));
+            w.coarse = i % 2;
+            assert_ok(matmul(usable(set), m.pools[1], m.scratch, &w, p.x, COLS, N, p.bias, y, ROWS));
+            packed_free(&w);
+            if (is_first) memcpy(first, y, sizeof first);
+            is_first = false;
+            assert_memory_equal(y, first, sizeof first);
+        }
+        problem_free(&p);
+    }
+    machine_free(&m);
+}
+
 /* Numbers that are none come out as such, and no others. */
 static void not_a_number(void **unused) {
     (void)unused;
@@ -420,6 +448,7 @@ int main(void) {
         cmocka_unit_test(same_bits_however_it_is_split),
         cmocka_unit_test(groups),
         cmocka_unit_test(sets_agree),
+        cmocka_unit_test(neon_sets_give_the_same_bits),
         cmocka_unit_test(not_a_number),
         cmocka_unit_test(extreme_activations),
     };
