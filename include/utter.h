@@ -91,8 +91,8 @@ typedef struct utter_options {
     const char *voices;  /* a folder of voices besides: voice files, and recordings (NAME.wav with its transcript NAME.txt),
                             which are encoded once; NULL: none */
     const char *device;  /* "auto", "cpu", "gpu" or "gpu:N"; NULL: "auto", which falls back on the CPU and says so */
-    const char *kernels; /* CPU kernels: "auto", "portable", "avx2", "avxvnni", "avx512", "avx512vnni" or "amx"; NULL:
-                            "auto" */
+    const char *kernels; /* CPU kernels: "auto", "portable", "avx2", "avxvnni", "avx512", "avx512vnni" or "amx", on ARM
+                            "neon", "dotprod" or "i8mm"; NULL: "auto" */
     int n_threads;       /* threads of the CPU device; 0: one for each core */
     int n_streams;       /* streams that hold a place on the device at once; 0: as suits its memory. More wait for one. */
     utter_log_fn *log;   /* NULL: nothing is logged */

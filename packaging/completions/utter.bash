@@ -16,7 +16,7 @@ _utter() {
     local device="--threads --kernels --device" sampling="--seed --temperature --top-k --top-p --min-p"
     case $before in
         --log) words="text json off" ;;
-        --kernels) words="auto portable avx2 avxvnni avx512 avx512vnni amx" ;;
+        --kernels) words="auto portable avx2 avxvnni avx512 avx512vnni amx neon dotprod i8mm" ;;
         --device) words="auto cpu gpu" ;;
         --type) words="f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1" ;;
         --format) words="wav flac mp3 opus ogg aac pcm npy" ;;

@@ -71,7 +71,7 @@ __utter_option "pull" -l encoder -d "with the encoder"
 __utter_option "pull" -l accept-licence -x -d "accept this licence"
 __utter_option "pull remove verify" -s q -l quiet -d "say only what goes wrong"
 __utter_option "say read add serve doctor bench profile logits generate decode worker" -l threads -x -d "threads of the CPU"
-__utter_option "say read serve doctor bench profile logits generate decode worker" -l kernels -x -a "auto portable avx2 avxvnni avx512 avx512vnni amx" -d "kernel set"
+__utter_option "say read serve doctor bench profile logits generate decode worker" -l kernels -x -a "auto portable avx2 avxvnni avx512 avx512vnni amx neon dotprod i8mm" -d "kernel set"
 __utter_option "say read serve doctor bench profile logits generate decode worker" -l device -x -a "auto cpu gpu" -d device
 __utter_option "logits generate" -l tokens -r -F -d "token ids"
 __utter_option "generate" -s n -l count -x -d "most tokens"

@@ -76,7 +76,7 @@ int command_dispatch(const char *title, const struct command *commands, size_t n
 #define OPTIONS_DEVICE(o)                                                                                             \
     {"threads", 0, OPTION_INT, &(o).n_threads, "N", "threads of the CPU; default: one for each core", 0, 1024},       \
         {"kernels", 0, OPTION_TEXT, &(o).kernels, "SET",                                                              \
-         "auto, portable, avx2, avxvnni, avx512, avx512vnni or amx; default: auto", 0, 0},                            \
+         "auto, portable, avx2, avxvnni, avx512, avx512vnni, amx,\non ARM neon, dotprod, i8mm; default: auto", 0, 0}, \
     {                                                                                                                 \
         "device", 0, OPTION_TEXT, &(o).device, "NAME", "auto, cpu, gpu or gpu:N; default: auto", 0, 0                             \
     }

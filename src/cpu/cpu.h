@@ -6,7 +6,7 @@
 
 struct cpu_options {
     int n_threads;        // 0: one for each core this process may use
-    const char *kernels;  // "auto", "portable", "avx2", "avx512" (with VNNI where present); NULL: "auto"
+    const char *kernels;  // "auto", "portable" or another set by its name (kernels_find); NULL: "auto"
 };
 
 /* A kernel set that this processor cannot run is refused, with what it lacks and what there is. */
