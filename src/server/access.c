@@ -1,12 +1,12 @@
 #include "server/access.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "base/str.h"
+#include "base/json.h"
+#include "server/json_out.h"
 
 enum { MAX_SHOWN = 300 };
 
@@ -46,11 +46,6 @@ static const char *shown(const char *text, char out[MAX_SHOWN + 1]) {
     return out;
 }
 
-static int put_json(const char *data, size_t n, void *user) {
-    str_append(user, data, n);
-    return 0;
-}
-
 static void request_json(const struct access_entry *e, struct str *line) {
     char path[MAX_SHOWN + 1], method[MAX_SHOWN + 1];
     struct str now = {0};
@@ -74,9 +69,8 @@ static void request_json(const struct access_entry *e, struct str *line) {
         json_object_set_new(o, "codes", json_integer(e->outcome->n_codes));
         json_object_set_new(o, "retries", json_integer(e->outcome->n_retries));
     }
-    if (e->error) json_object_set_new(o, "error", json_string(e->error));
-    json_dump_callback(o, put_json, line, JSON_COMPACT | JSON_REAL_PRECISION(6));
-    json_decref(o);
+    if (e->error) json_object_set_new(o, "error", json_text(e->error));
+    json_out(o, 6, line);
 }
 
 static void request_text(const struct access_entry *e, struct str *line) {
@@ -107,9 +101,9 @@ void access_sentence(enum access_format f, utter_log_level level, const char *se
     if (f == ACCESS_JSON) {
         struct str now = {0};
         put_time(&now);
-        json_t *o = json_pack("{s:s, s:s, s:s}", "time", str_text(&now), "level", levels[level], "message", sentence);
-        if (o) json_dump_callback(o, put_json, &line, JSON_COMPACT);
-        json_decref(o);
+        json_out(json_pack("{s:s, s:s, s:o}", "time", str_text(&now), "level", levels[level], "message",
+                           json_text(sentence)),
+                 6, &line);
         str_free(&now);
     } else
         str_printf(&line, "utter serve: %s%s", level == UTTER_LOG_WARNING ? "warning: " : "", sentence);

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "server/json_out.h"
 #include "server/parts.h"
 
 enum { BLOCK = 16 << 10 };
@@ -51,16 +52,10 @@ enum MHD_Result reply(struct request *r, int http_status, const char *mime, stru
     return queue(r, http_status, response);
 }
 
-static int put_json(const char *data, size_t n, void *user) {
-    str_append(user, data, n);
-    return 0;
-}
-
 static enum MHD_Result reply_json_with(struct request *r, int http_status, json_t *o, const char *const *headers) {
     struct str body = {0};
-    if (json_dump_callback(o, put_json, &body, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0) body.failed = true;
+    json_out(o, 9, &body);
     str_putc(&body, '\n');
-    json_decref(o);
     return reply(r, http_status, "application/json", &body, headers);
 }
 
@@ -147,10 +142,9 @@ static ssize_t next_bytes(void *user, uint64_t position, char *to, size_t capaci
                               type_of(http_status_of(s)), "param", "code", status_name(s));
         struct str event = {0};
         str_puts(&event, "event: error\ndata: ");
-        json_dump_callback(o, put_json, &event, JSON_COMPACT);
+        json_out(o, 9, &event);
         str_puts(&event, "\n\n");
-        json_decref(o);
-        n = event.len < capacity ? event.len : 0;
+        n = !event.failed && event.len < capacity ? event.len : 0;
         memcpy(to, str_text(&event), n);
         str_free(&event);
         return n > 0 ? (ssize_t)n : MHD_CONTENT_READER_END_WITH_ERROR;

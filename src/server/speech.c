@@ -1,11 +1,11 @@
 #include "server/speech.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "audio/tempo.h"
 #include "base/clock.h"
+#include "server/json_out.h"
 
 enum { SAMPLES = 16384, MAX_KEPT_SAMPLES = 24000 * 600 };
 
@@ -28,16 +28,10 @@ static void base64(const unsigned char *p, size_t n, struct str *out) {
     str_append(out, block, at);
 }
 
-static int put_json(const char *data, size_t n, void *user) {
-    str_append(user, data, n);
-    return 0;
-}
-
 static void put_event(struct str *out, json_t *o) {
     str_puts(out, "data: ");
-    json_dump_callback(o, put_json, out, JSON_COMPACT | JSON_REAL_PRECISION(7));
+    json_out(o, 7, out);
     str_puts(out, "\n\n");
-    json_decref(o);
 }
 
 // ---- from samples to bytes ----
