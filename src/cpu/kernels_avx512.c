@@ -16,7 +16,7 @@
 #define KERNELS kernels_avx512vnni
 #define NAME "avx512vnni"
 #else
-#define TILE_WHOLE 12
+#define TILE_WHOLE 8
 #define ZERO8 0
 #define KERNELS kernels_avx512bw
 #define NAME "avx512bw"

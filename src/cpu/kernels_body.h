@@ -262,8 +262,8 @@ INLINE void whole_product(const int n, const struct panels *w, int64_t panel, co
 #define WHOLE_TILES(DO, FORMAT, COARSE)
 #elif TILE_WHOLE == 14
 #define WHOLE_TILES TILES_14
-#elif TILE_WHOLE == 12
-#define WHOLE_TILES TILES_12
+#elif TILE_WHOLE == 8
+#define WHOLE_TILES TILES_8
 #else
 #define WHOLE_TILES TILES_4
 #endif
