@@ -31,7 +31,6 @@ struct job {
     bool keeps;   // put aside, its stream keeps its place on the device
     struct fifo out;
     size_t n_out;          // bytes that were put there
-    double sound_s;        // of them
     struct speech speech;  // of the thread that has the job, without the lock
     utter_stream *stream;  // to cancel; NULL: there is none yet, or no more
     int64_t asked, read;   // clock_ns: when it was asked for; when its reader last took something, or found nothing
@@ -52,7 +51,7 @@ struct jobs {
     struct lanes queue;
     struct job *running, *parked, *ready;  // oldest first
     int n_open, n_running, n_parked, n_jobs;
-    int n_kept;  // places that jobs put aside keep
+    int n_keeping;  // jobs put aside that keep their places
     size_t n_buffered;
     double job_s;  // how long a thread is with a job, lately
     bool stopping;
@@ -148,7 +147,7 @@ static bool may_begin(const struct jobs *p) { return p->queue.n > 0 && p->n_open
 
 // How long the bytes play that the reader has not taken.
 static double unread_s(const struct job *j) {
-    return j->n_out > 0 ? (double)j->out.len / (double)j->n_out * j->sound_s : 0;
+    return j->n_out > 0 ? (double)j->out.len / (double)j->n_out * j->outcome.audio_s : 0;
 }
 
 // Whether a thread should turn to something else.
@@ -178,7 +177,7 @@ static struct job *next_job(struct jobs *p) {
         } else if ((j = parked_with_room(p)))
             take_aside(p, j);
         if (j) {
-            p->n_kept -= j->keeps;
+            p->n_keeping -= j->keeps;
             j->keeps = false;
             return j;
         }
@@ -189,14 +188,14 @@ static struct job *next_job(struct jobs *p) {
 
 // Puts the job aside; false: it need not be any more.
 static bool park(struct jobs *p, struct job *j) {
-    if (p->n_kept >= p->options.n_places - p->options.n_threads) {
+    if (p->n_keeping >= p->options.n_places - p->options.n_threads) {
         pthread_mutex_unlock(&p->lock);
         stream_rest(j->stream);
         pthread_mutex_lock(&p->lock);
         if (j->cancelled || !should_park(p, j)) return false;
     } else {
         j->keeps = true;
-        p->n_kept++;
+        p->n_keeping++;
     }
     list_remove(&p->running, j);
     list_put(&p->parked, j);
@@ -235,7 +234,7 @@ static bool speak(struct jobs *p, struct job *j) {
         if (s != UTTER_OK) break;
         p->n_buffered += j->speech.out.len;
         j->n_out += j->speech.out.len;
-        j->sound_s = (double)j->speech.n_samples / j->speech.rate_hz;
+        j->outcome.audio_s = (double)j->speech.n_samples / j->speech.rate_hz;
         if (!ended && j->out.len > 0) wake(j);
     }
     if (s != UTTER_OK) set_failed(j, s, fail_message());
@@ -249,7 +248,7 @@ static void take_report(struct job *j) {
     j->outcome.work_s = r.work_s;
     j->outcome.n_codes = r.n_codes;
     j->outcome.n_retries = r.n_retries;
-    j->outcome.audio_s = j->speech.rate_hz > 0 ? (double)j->speech.n_samples / j->speech.rate_hz : 0;
+    j->outcome.audio_s = (double)j->speech.n_samples / j->speech.rate_hz;
 }
 
 static void finish(struct jobs *p, struct job *j) {
