@@ -1,6 +1,6 @@
 #!/bin/bash
 # What `utter serve` costs beside the devices' work: processor time of its own threads (HTTP, texts, encoding) for a
-# request, in each format, of a sentence of 1.3 s by the built-in model, one after the other on one connection.
+# request, in each format, of a sentence of 1.6 s by the built-in model, one after the other on one connection.
 #   bench/server_cost.sh BUILD [REQUESTS]
 set -eu
 build=$(realpath "$1") requests=${2:-200}
