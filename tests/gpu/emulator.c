@@ -21,6 +21,11 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
+#ifdef SHARED_SECTIONS
+enum { HAS_SECTIONS = 1 };
+#else
+enum { HAS_SECTIONS = 0 };
+#endif
 
 enum {
     MAX_THREADS = 1024,
@@ -127,29 +132,11 @@ struct block {
     char variables[MAX_OWN_BYTES];  // in shared memory, while another block runs
 };
 
-/* Variables in shared memory; those of kernels whose blocks run side by side. Sanitizers watch only variables that are
-   in no section. */
-#ifdef HAS_ASAN
-static char no_variables[1];
-#define VARIABLES_ARE_KEPT false
-#define VARIABLES no_variables, no_variables
-#define OWN_VARIABLES no_variables, no_variables
-#else
-extern char __start_gpu_shared[] __attribute__((visibility("hidden"))),
-    __stop_gpu_shared[] __attribute__((visibility("hidden"))),
-    __start_gpu_shared_own[] __attribute__((visibility("hidden"))),
-    __stop_gpu_shared_own[] __attribute__((visibility("hidden")));
-#define VARIABLES_ARE_KEPT true
-#define VARIABLES __start_gpu_shared, __stop_gpu_shared
-#define OWN_VARIABLES __start_gpu_shared_own, __stop_gpu_shared_own
-#endif
-
-static size_t variables_of(const char *begin, const char *end) { return (size_t)(end - begin); }
-static void forget(char *begin, const char *end) { memset(begin, 0xff, variables_of(begin, end)); }
-static void keep(char *copy, const char *begin, const char *end) { memcpy(copy, begin, variables_of(begin, end)); }
-static void bring_back(const char *copy, char *begin, const char *end) {
-    memcpy(begin, copy, variables_of(begin, end));
-}
+/* The variables in shared memory of the kernel that runs. */
+static struct {
+    char *begin;
+    size_t n_bytes;
+} variables;
 
 static struct block *blocks[MAX_BLOCKS], *now;
 static int n_blocks;  // that run side by side
@@ -184,9 +171,9 @@ static void switch_block(struct block *block, int thread) {
 #endif
     scheduling = !block;
     if (block) {
-        if (block != now) {
-            keep(now->variables, OWN_VARIABLES);
-            bring_back(block->variables, OWN_VARIABLES);
+        if (block != now && variables.n_bytes <= MAX_OWN_BYTES) {
+            memcpy(now->variables, variables.begin, variables.n_bytes);
+            memcpy(variables.begin, block->variables, variables.n_bytes);
         }
         now = block;
         current = thread;
@@ -256,7 +243,7 @@ static struct block *other_block(void) {
 
 /* Lets another thread of first..first+n-1 run, or another block when none of this one moves on; back here later. */
 static void yield(int first, int n, int step) {
-    bool overtaken = n_blocks > 1 && VARIABLES_ARE_KEPT && is_random() && random_below(64) == 0;
+    bool overtaken = n_blocks > 1 && HAS_SECTIONS && is_random() && random_below(64) == 0;
     bool stands = n_blocks > 1 && ++idle % (2 * MAX_THREADS) == 0;
     struct block *other = overtaken || stands ? other_block() : NULL;
     if (other) {
@@ -449,8 +436,7 @@ static const char *prepare(struct block *b, int index, int shared_bytes) {
     b->dynamic_shared = shared;
     if (shared) memset(shared, 0xff, (size_t)shared_bytes);
     if (emulator_order != EMULATOR_ASCENDING) {
-        forget(VARIABLES);
-        forget(OWN_VARIABLES);
+        memset(variables.begin, 0xff, variables.n_bytes);
         memset(b->variables, 0xff, sizeof b->variables);
         order_threads();
     }
@@ -488,10 +474,13 @@ static const char *run_blocks(int n) {
     return NULL;
 }
 
+static void find_variables(emulated_kernel *kernel);
+
 static const char *start(emulated_kernel *kernel, int threads, const void *args, int n) {
     if (threads < 1 || threads > MAX_THREADS || threads % WARP) return "a block of that many threads cannot be run";
     if (n > MAX_BLOCKS) return "so many blocks cannot run side by side";
-    if (variables_of(OWN_VARIABLES) > MAX_OWN_BYTES)
+    find_variables(kernel);
+    if (n > 1 && variables.n_bytes > MAX_OWN_BYTES)
         return "blocks side by side have too many variables in shared memory";
     for (int i = 0; i < n; i++) {
         if (!blocks[i]) blocks[i] = calloc(1, sizeof *blocks[i]);
@@ -540,14 +529,39 @@ const char *emulator_launch_together(emulated_kernel *kernel, int grid_x, int th
     extern const u32 name##_args_bytes;
 GPU_KERNELS(DECLARE)
 
-static const struct emulated_entry entries[] = {
-#define ENTRY(module, name, n) {#name, name, n, &name##_args_bytes},
+/* Where the variables of a module lie; the first byte is nobody's. */
+#ifdef SHARED_SECTIONS
+#define SECTION(name)                                                              \
+    extern char __start_gpu_shared_##name[] __attribute__((visibility("hidden"))); \
+    extern char __stop_gpu_shared_##name[] __attribute__((visibility("hidden")));
+GPU_MODULES(SECTION)
+#define SECTION_OF(name) __start_gpu_shared_##name, __stop_gpu_shared_##name
+#else
+#define SECTION_OF(name) NULL, NULL
+#endif
+
+static const struct {
+    struct emulated_entry entry;
+    char *begin, *end;
+} entries[] = {
+#define ENTRY(module, name, n) {{#name, name, n, &name##_args_bytes}, SECTION_OF(module)},
     GPU_KERNELS(ENTRY)
 #undef ENTRY
 };
 
+static void find_variables(emulated_kernel *kernel) {
+    static char none;
+    variables.begin = &none;
+    variables.n_bytes = 0;
+    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
+        if (entries[i].entry.kernel != kernel || !entries[i].begin) continue;
+        variables.begin = entries[i].begin;
+        variables.n_bytes = (size_t)(entries[i].end - entries[i].begin);
+    }
+}
+
 const struct emulated_entry *emulator_find(const char *name) {
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
-        if (strcmp(entries[i].name, name) == 0) return &entries[i];
+        if (strcmp(entries[i].entry.name, name) == 0) return &entries[i].entry;
     return NULL;
 }

@@ -13,7 +13,7 @@ typedef void emulated_kernel(const void *args);
 
 /* Any other number: the order of warps, of lanes and of blocks side by side is drawn by it as a seed, and a warp that waits
    lets others overtake it now and then. In all orders but the first, shared memory holds no numbers when a block begins
-   (but under address sanitizers, which watch it instead). */
+   (but under sanitizers, which watch it instead). */
 enum { EMULATOR_ASCENDING, EMULATOR_DESCENDING };
 extern unsigned emulator_order;
 

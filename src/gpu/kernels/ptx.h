@@ -278,13 +278,12 @@ INLINE u32 pair_of_halves(float first, float second) {
     void name(const void *args) { name##_body((const args_type *)args); } \
     static void name##_body(const args_type *a)
 
-/* In a section of their own, so that the emulator can fill them before a block begins. */
-#if defined(__SANITIZE_ADDRESS__)
-#define SHARED static
-#elif defined(SHARED_SECTION)
+/* In a section that the tests' build names, so that the emulator can fill them before a block begins. */
+#ifdef SHARED_SECTION
 #define SHARED static __attribute__((section(SHARED_SECTION)))
+static char shared_section_begins __attribute__((section(SHARED_SECTION), used));
 #else
-#define SHARED static __attribute__((section("gpu_shared")))
+#define SHARED static
 #endif
 #define AS_GENERIC(type, p) ((type *)(p))
 
