@@ -41,7 +41,12 @@ struct epub {
     int n_entries;          // of the table of contents
 };
 
-// ---- names ----
+// ---- lists and names ----
+
+// Room for one more element than n; capacities are powers of two. NULL without memory.
+static void *with_room(void *array, int n, size_t size) {
+    return n & (n - 1) ? array : realloc(array, (size_t)(n ? 2 * n : 1) * size);
+}
 
 // The place of the first of that name.
 static void remember(xmlHashTable *table, const char *name, int i) {
@@ -81,7 +86,7 @@ static status unpack_file(struct epub *e, struct archive *zip, const char *path,
 }
 
 static status unpack_part(struct epub *e, struct archive *zip, const char *path) {
-    struct part *grown = realloc(e->parts, (size_t)(e->n_parts + 1) * sizeof *grown);
+    struct part *grown = with_room(e->parts, e->n_parts, sizeof *grown);
     if (!grown) return fail_memory(sizeof *grown, "a page");
     e->parts = grown;
     struct part *p = &e->parts[e->n_parts++];
@@ -247,7 +252,7 @@ static void package_fields(struct book *b, xmlDoc *package) {
 static status add_item(struct epub *e, xmlNode *n) {
     if (e->n_items >= MAX_FILES)
         return fail(UTTER_LIMIT, "%s lists more than %d files; that is no book", e->label, MAX_FILES);
-    struct item *grown = realloc(e->items, (size_t)(e->n_items + 1) * sizeof *grown);
+    struct item *grown = with_room(e->items, e->n_items, sizeof *grown);
     if (!grown) return fail_memory(sizeof *grown, "a list of pages");
     e->items = grown;
     char *href = attribute(n, "href");
@@ -330,7 +335,7 @@ static status add_entry(struct epub *e, const char *folder, const char *referenc
     char *id, *path = resolve(folder, reference, &id);
     struct part *p = path ? find_part(e, path) : NULL;
     free(path);
-    struct book_mark *grown = p ? realloc(p->marks, (size_t)(p->n_marks + 1) * sizeof *grown) : NULL;
+    struct book_mark *grown = p ? with_room(p->marks, p->n_marks, sizeof *grown) : NULL;
     if (!grown) {
         free(id);
         return p || !path ? fail_memory(sizeof *grown, "a table of contents") : UTTER_OK;

@@ -228,6 +228,13 @@ static status take_entry(struct hand_thread *t, const struct served *served, con
     return s;
 }
 
+// Where one job was left there may be more: the next thread that is free looks, too.
+static void look_soon(struct worker *w) {
+    pthread_mutex_lock(&w->lock);
+    w->looked_ns = 0;
+    pthread_mutex_unlock(&w->lock);
+}
+
 // Jobs of workers that died, of the voice whose turn it is.
 static status take_over(struct hand_thread *t, const struct served *served, bool *took) {
     redisReply *reply;
@@ -236,7 +243,10 @@ static status take_over(struct hand_thread *t, const struct served *served, bool
     if (s != UTTER_OK) return strcmp(redis_error_word(t->redis), "NOGROUP") == 0 ? UTTER_OK : s;
     const redisReply *entry = reply_at(reply_at(reply, 1), 0);
     *took = entry != NULL;
-    if (entry) s = take_entry(t, served, entry, true);
+    if (entry) {
+        look_soon(t->w);
+        s = take_entry(t, served, entry, true);
+    }
     freeReplyObject(reply);
     return s;
 }
@@ -297,7 +307,7 @@ static status take_new(struct hand_thread *t) {
     return s;
 }
 
-// One thread at a time is enough.
+// One thread in two seconds is enough.
 static bool may_look(struct worker *w) {
     pthread_mutex_lock(&w->lock);
     const bool due = clock_ns() - w->looked_ns > LOOK_NS;
