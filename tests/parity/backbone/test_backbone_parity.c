@@ -485,7 +485,7 @@ static void prompts_that_begin_alike(void **unused) {
 static void opening(void **unused) {
     (void)unused;
     struct device *d;
-    assert_int_equal(cpu_open(&(struct cpu_options){0, "neon"}, &(struct log){0}, &d), UTTER_INVALID);
+    assert_int_equal(cpu_open(&(struct cpu_options){0, "sse9"}, &(struct log){0}, &d), UTTER_INVALID);
     assert_null(d);
     assert_int_equal(cpu_open(&(struct cpu_options){-1, NULL}, &(struct log){0}, &d), UTTER_INVALID);
     assert_null(d);
