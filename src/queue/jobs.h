@@ -21,12 +21,14 @@
 #define QUEUE_GROUP "workers"
 
 enum {
-    QUEUE_WINDOW = 256,        // sentences of a book that lie in the queue at once
-    QUEUE_MAX_DEAD = 1000,     // jobs kept that nobody could do
-    QUEUE_MAX_DELIVERIES = 3,  // a job that so many took and none finished is given up
-    QUEUE_IDLE_MS = 15000,     // a job whose worker has said nothing for so long is another's
-    QUEUE_ALIVE_S = 15,        // a worker says so often enough that it is alive
-    QUEUE_ID = 64,             // bytes of names here
+    QUEUE_WINDOW = 256,     // sentences of a book that lie in the queue at once
+    QUEUE_MAX_DEAD = 1000,  // jobs kept that nobody could do
+    // a job that so many took and none finished is given up: few, since it may be what kills them; not too few, since
+    // a machine that is taken away leaves all that it had in hand
+    QUEUE_MAX_DELIVERIES = 5,
+    QUEUE_IDLE_MS = 15000,  // a job whose worker has said nothing for so long is another's
+    QUEUE_ALIVE_S = 15,     // a worker says so often enough that it is alive
+    QUEUE_ID = 64,          // bytes of names here
 };
 
 struct queued {

@@ -136,7 +136,7 @@ static void test_poison(void **state) {
         "id=$(" CLI
         " xrange $key - + COUNT 1 | head -1)\n"
         "for i in 1 2 3; do " CLI " xreadgroup group workers dead$i COUNT 1 STREAMS $key \">\" >/dev/null; done\n" CLI
-        " xclaim $key workers dead1 0 $id IDLE 60000 RETRYCOUNT 3");
+        " xclaim $key workers dead1 0 $id IDLE 60000 RETRYCOUNT 5");
     start_worker("p", "");
     wait_until("grep -q work_s p.json");
     assert_int_equal(
