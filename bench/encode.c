@@ -3,7 +3,6 @@
    bench_encode SECONDS FILE...   that many seconds of each file, mono; the mean of the files */
 #include <complex.h>
 #include <math.h>
-#include <sndfile.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 
 #include "audio/encode.h"
 #include "audio/load.h"
+#include "audio/memory_file.h"
 
 enum { RATE = 24000, FRAME = 1024, BANDS = 24, MAX_LATE = 1600, RUNS = 20, MAX_SECONDS = 60 };
 
@@ -30,7 +30,7 @@ static double processor_ms(void) {
 
 struct bytes {
     char data[4 << 20];
-    size_t n, at;
+    size_t n;
 };
 
 static status take(void *user, const void *data, size_t n) {
@@ -53,30 +53,11 @@ static double encode(enum audio_format f, const float *samples, size_t n, struct
     return processor_ms() - since;
 }
 
-static sf_count_t io_length(void *user) { return (sf_count_t)((struct bytes *)user)->n; }
-static sf_count_t io_tell(void *user) { return (sf_count_t)((struct bytes *)user)->at; }
-static sf_count_t io_write(const void *data, sf_count_t n, void *user) { return (void)data, (void)n, (void)user, 0; }
-
-static sf_count_t io_seek(sf_count_t offset, int whence, void *user) {
-    struct bytes *b = user;
-    size_t from = whence == SEEK_CUR ? b->at : whence == SEEK_END ? b->n : 0;
-    return (sf_count_t)(b->at = from + (size_t)offset);
-}
-
-static sf_count_t io_read(void *out, sf_count_t n, void *user) {
-    struct bytes *b = user;
-    size_t left = b->at < b->n ? b->n - b->at : 0, now = (size_t)n < left ? (size_t)n : left;
-    memcpy(out, b->data + b->at, now);
-    b->at += now;
-    return (sf_count_t)now;
-}
-
 // False: libsndfile does not read the format.
-static bool decode(struct bytes *b, float *samples, size_t capacity) {
-    SF_VIRTUAL_IO io = {io_length, io_seek, io_read, io_write, io_tell};
+static bool decode(const struct bytes *b, float *samples, size_t capacity) {
+    struct memory_file file = {.in = b->data, .len = b->n};
     SF_INFO info = {0};
-    b->at = 0;
-    SNDFILE *f = sf_open_virtual(&io, SFM_READ, &info, b);
+    SNDFILE *f = memory_file_open(&file, SFM_READ, &info);
     if (!f) return false;
     memset(samples, 0, capacity * sizeof *samples);
     sf_read_float(f, samples, (sf_count_t)capacity);

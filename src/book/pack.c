@@ -1,69 +1,22 @@
 #include <math.h>
-#include <sndfile.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
+#include "audio/memory_file.h"
 #include "book/spool.h"
 
 enum { MAX_SECONDS = 3600, AT_ONCE = 4096 };
-
-// ---- a file in memory, as libsndfile sees it ----
-
-struct memory {
-    struct str *out;  // writing
-    const char *in;   // reading [len]
-    size_t len;
-    sf_count_t at;
-};
-
-static sf_count_t memory_length(void *user) {
-    const struct memory *m = user;
-    return (sf_count_t)(m->out ? m->out->len : m->len);
-}
-
-static sf_count_t memory_seek(sf_count_t offset, int whence, void *user) {
-    struct memory *m = user;
-    sf_count_t from = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? m->at : memory_length(user);
-    if (from + offset < 0 || from + offset > memory_length(user)) return -1;
-    return m->at = from + offset;
-}
-
-static sf_count_t memory_read(void *to, sf_count_t n, void *user) {
-    struct memory *m = user;
-    if (!m->in) return 0;
-    sf_count_t left = (sf_count_t)m->len - m->at;
-    if (n > left) n = left;
-    memcpy(to, m->in + m->at, (size_t)n);
-    m->at += n;
-    return n;
-}
-
-static sf_count_t memory_write(const void *from, sf_count_t n, void *user) {
-    struct memory *m = user;
-    sf_count_t end = m->at + n, have = (sf_count_t)m->out->len;
-    sf_count_t over = end > have ? have - m->at : n;  // bytes that lie over what is there: the header, at the end
-    memcpy(m->out->data + m->at, from, (size_t)over);
-    str_append(m->out, (const char *)from + over, (size_t)(n - over));
-    m->at = end;
-    return m->out->failed ? 0 : n;
-}
-
-static sf_count_t memory_tell(void *user) { return ((struct memory *)user)->at; }
-
-static SF_VIRTUAL_IO memory_io = {memory_length, memory_seek, memory_read, memory_write, memory_tell};
-
-// ---- packing ----
 
 static float clip(float x) { return isnan(x) ? 0 : x < -1 ? -1 : x > 1 ? 1 : x; }
 
 status sound_pack(const float *samples, int64_t n, int rate_hz, struct str *out) {
     struct str packed = {0};
-    struct memory memory = {.out = &packed};
+    struct memory_file memory = {.out = &packed};
     str_puts(&packed, "");
     SF_INFO info = {.samplerate = rate_hz, .channels = 1, .format = SF_FORMAT_FLAC | SF_FORMAT_PCM_24};
-    SNDFILE *f = sf_open_virtual(&memory_io, SFM_WRITE, &info, &memory);
+    SNDFILE *f = memory_file_open(&memory, SFM_WRITE, &info);
     if (!f) {
         str_free(&packed);
         return fail(UTTER_INTERNAL, "libsndfile cannot write FLAC: %s", sf_strerror(NULL));
@@ -110,9 +63,9 @@ status sound_check(const void *packed, size_t n_bytes, uint32_t crc, int rate_hz
 status sound_unpack(const void *packed, size_t n_bytes, int rate_hz, float **samples, int64_t *n) {
     *samples = NULL;
     *n = 0;
-    struct memory memory = {.in = packed, .len = n_bytes};
+    struct memory_file memory = {.in = packed, .len = n_bytes};
     SF_INFO info = {0};
-    SNDFILE *f = sf_open_virtual(&memory_io, SFM_READ, &info, &memory);
+    SNDFILE *f = memory_file_open(&memory, SFM_READ, &info);
     if (!f) return fail(UTTER_FORMAT, "a unit's sound is no FLAC: %s", sf_strerror(NULL));
     status s = check_format(info.channels, info.samplerate, info.frames, rate_hz);
     float *data = s == UTTER_OK ? malloc((size_t)info.frames * sizeof *data + 1) : NULL;

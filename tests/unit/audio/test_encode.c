@@ -2,13 +2,13 @@
 #include "test.h"
 
 #include <math.h>
-#include <sndfile.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "audio/encode.h"
+#include "audio/memory_file.h"
 #include "decode_aac.h"
 
 enum { RATE = 24000, COUNT = 50000, STEP = 240 };
@@ -34,11 +34,11 @@ static int teardown(void **state) {
     return 0;
 }
 
-// ---- bytes in memory, and libsndfile reading them ----
+// ---- bytes in memory ----
 
 struct bytes {
     unsigned char *data;
-    size_t n, at, n_calls;
+    size_t n, n_calls;
     size_t fail_beyond;  // bytes that can be taken; 0: any number
 };
 
@@ -53,31 +53,11 @@ static status take(void *user, const void *data, size_t n) {
     return UTTER_OK;
 }
 
-static sf_count_t vio_length(void *user) { return (sf_count_t)((struct bytes *)user)->n; }
-static sf_count_t vio_tell(void *user) { return (sf_count_t)((struct bytes *)user)->at; }
-static sf_count_t vio_write(const void *data, sf_count_t n, void *user) { return (void)data, (void)n, (void)user, 0; }
-
-static sf_count_t vio_seek(sf_count_t offset, int whence, void *user) {
-    struct bytes *b = user;
-    return (sf_count_t)(b->at = (size_t)(offset + (sf_count_t)(whence == SEEK_CUR   ? b->at
-                                                               : whence == SEEK_END ? b->n
-                                                                                    : 0)));
-}
-
-static sf_count_t vio_read(void *out, sf_count_t n, void *user) {
-    struct bytes *b = user;
-    size_t left = b->at < b->n ? b->n - b->at : 0, now = (size_t)n < left ? (size_t)n : left;
-    memcpy(out, b->data + b->at, now);
-    b->at += now;
-    return (sf_count_t)now;
-}
-
 // Samples of the bytes; at most `capacity`. *info as libsndfile sees it.
-static int decode(struct bytes *b, SF_INFO *info, float *samples, int capacity) {
-    SF_VIRTUAL_IO io = {vio_length, vio_seek, vio_read, vio_write, vio_tell};
+static int decode(const struct bytes *b, SF_INFO *info, float *samples, int capacity) {
+    struct memory_file file = {.in = b->data, .len = b->n};
     *info = (SF_INFO){0};
-    b->at = 0;
-    SNDFILE *f = sf_open_virtual(&io, SFM_READ, info, b);
+    SNDFILE *f = memory_file_open(&file, SFM_READ, info);
     if (!f) fail_msg("cannot decode: %s", sf_strerror(NULL));
     int n = (int)sf_read_float(f, samples, capacity);
     sf_close(f);
