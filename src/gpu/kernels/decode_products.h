@@ -155,6 +155,16 @@ INLINE void send_floats(const struct block *b, u32x4 *to, int tile, float v, int
 
 /* ---- inputs ---- */
 
+/* What RMSNorm multiplies with; squares: those of this thread's numbers, summed. */
+INLINE float norm_of(const struct block *b, int width, float squares) {
+    float sum = warp_sum(squares);
+    if (LANE == 0) b->s->sums[WARP_NOW] = sum;
+    barrier();
+    sum = 0;
+    UNROLL for (int w = 0; w < WARPS; w++) sum += b->s->sums[w];
+    return rsqrt_f32(sum / (float)width + b->a->eps);
+}
+
 /* Waits for the width's numbers; normed they become the activations. Ends with a barrier. */
 INLINE void receive_normed(const struct block *b, const u32x4 *from, const float *gain, float *hidden) {
     const struct decode_args *a = b->a;
@@ -166,12 +176,7 @@ INLINE void receive_normed(const struct block *b, const u32x4 *from, const float
         u32x4 packet = receive(b, from + b->thread, FLOATS);
         UNROLL for (int j = 0; j < 4; j++) v[j] = f32_of_bits(packet[j]);
     }
-    float sum = warp_sum(v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + v[3] * v[3]);
-    if (LANE == 0) b->s->sums[WARP_NOW] = sum;
-    barrier();
-    sum = 0;
-    UNROLL for (int w = 0; w < WARPS; w++) sum += b->s->sums[w];
-    float scale = rsqrt_f32(sum / (float)width + a->eps);
+    float scale = norm_of(b, width, v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + v[3] * v[3]);
     if (k < width) {
         UNROLL for (int j = 0; j < 4; j++) v[j] *= scale * g[j];
         put_four(activations_of(b) + k / GROUP * (PITCH - GROUP), k, v[0], v[1], v[2], v[3]);
@@ -208,12 +213,7 @@ INLINE void embed_token(const struct block *b, const float *gain) {
     if (k < width)
         v = a->embedding_is_q8 ? four_weights(&a->embedding, AS_q8_0, row, k)
                                : four_weights(&a->embedding, format, row, k);
-    float sum = warp_sum(v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + v[3] * v[3]);
-    if (LANE == 0) b->s->sums[WARP_NOW] = sum;
-    barrier();
-    sum = 0;
-    UNROLL for (int w = 0; w < WARPS; w++) sum += b->s->sums[w];
-    float scale = rsqrt_f32(sum / (float)width + a->eps);
+    float scale = norm_of(b, width, v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + v[3] * v[3]);
     int first = b->s->out.first * 8;
     if (k < width) {
         f32x4 g = *(const f32x4 *)(gain + k) * scale * v;

@@ -37,26 +37,6 @@ INLINE void multiply_head(const struct block *b, enum format f) {
     barrier();
 }
 
-/* Penalties on the logits of this block. */
-INLINE void penalise_own(const struct block *b, int first, int next) {
-    const struct sequence *s = &b->s->sequence;
-    int n = s->n_drawn < HISTORY_DEVICE ? (int)s->n_drawn : HISTORY_DEVICE, i = b->thread;
-    if (s->has_penalties && i < n && s->history[i] >= first && s->history[i] < next) {
-        int index = s->history[i], count = 0, before = 0;
-        for (int j = 0; j < n; j++) {
-            if (s->history[j] != index) continue;
-            count++;
-            before += j < i;
-        }
-        if (before == 0) {
-            float x = logits_of(b)[index - first];
-            x = x <= 0 ? x * s->repeat_penalty : x / s->repeat_penalty;
-            logits_of(b)[index - first] = x - ((float)count * s->frequency_penalty + s->presence_penalty);
-        }
-    }
-    barrier();
-}
-
 INLINE u64 key_in_block(const struct block *b, int first, int i) {
     float x = logits_of(b)[i];
     return is_finite(x) ? candidate_key(x, first + i) : 0;
@@ -208,7 +188,7 @@ INLINE int sample_next(u32 *round) {
     struct sequence *q = &s->sequence;
     int first, next;
     head_rows_of(b, &first, &next);
-    penalise_own(b, first, next);
+    penalise(q, b->thread, logits_of(b), first, next);
     int n = gather_largest(b, first, next, q->temperature == 0 ? 1 : q->top_k, round);
     if (s->gave_up) return 0;
     int drawn = choose(q, s->keys, s->order, s->p, n);

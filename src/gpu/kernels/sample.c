@@ -14,7 +14,7 @@ KERNEL(sample, struct sample_args, 512) {
     u64 *keys = AS_GENERIC(u64, small_keys), *order = AS_GENERIC(u64, small_order);
     float *p = AS_GENERIC(float, small_p);
 
-    penalise(s, logits);
+    penalise(s, thread_x(), logits, 0, a->n_logits);
     int n, k = s->temperature == 0 ? 1 : s->top_k;
     if (k > 0 && k <= SAMPLE_LIST) {
         n = take_largest(logits, a->n_logits, k, keys);

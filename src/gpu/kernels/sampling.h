@@ -51,10 +51,10 @@ INLINE void sort_descending(u64 *list, int n) {
     barrier();
 }
 
-INLINE void penalise(struct sequence *s, float *logits) {
-    int n = s->n_drawn < HISTORY_DEVICE ? (int)s->n_drawn : HISTORY_DEVICE;
-    int i = thread_x();
-    if (s->has_penalties && i < n) {
+/* Penalties on logits [next - first], which are those of the indices from `first` on. */
+INLINE void penalise(const struct sequence *s, int thread, float *logits, int first, int next) {
+    int n = s->n_drawn < HISTORY_DEVICE ? (int)s->n_drawn : HISTORY_DEVICE, i = thread;
+    if (s->has_penalties && i < n && s->history[i] >= first && s->history[i] < next) {
         int index = s->history[i], count = 0, before = 0;
         for (int j = 0; j < n; j++) {
             if (s->history[j] != index) continue;
@@ -62,9 +62,9 @@ INLINE void penalise(struct sequence *s, float *logits) {
             before += j < i;
         }
         if (before == 0) {
-            float x = logits[index];
+            float x = logits[index - first];
             x = x <= 0 ? x * s->repeat_penalty : x / s->repeat_penalty;
-            logits[index] = x - ((float)count * s->frequency_penalty + s->presence_penalty);
+            logits[index - first] = x - ((float)count * s->frequency_penalty + s->presence_penalty);
         }
     }
     barrier();
