@@ -18,17 +18,41 @@
 
 // The library and those it stands on, opened when the first such file is written: no other command waits for its
 // hundred libraries to load. A symbol is found in whichever of them has it.
-#define CALLS(F)                                                                                            \
-    F(av_calloc)                                                                                            \
-    F(av_dict_set)                                                                                          \
-    F(av_free)                                                                                              \
-    F(av_freep) F(av_frame_alloc) F(av_frame_free) F(av_frame_get_buffer) F(av_frame_make_writable)         \
-        F(av_interleaved_write_frame) F(av_log_set_level) F(av_malloc) F(av_mallocz) F(av_new_packet)       \
-            F(av_packet_alloc) F(av_packet_free) F(av_packet_rescale_ts) F(av_strerror) F(av_write_trailer) \
-                F(avcodec_alloc_context3) F(avcodec_find_encoder) F(avcodec_free_context) F(avcodec_open2)  \
-                    F(avcodec_parameters_from_context) F(avcodec_receive_packet) F(avcodec_send_frame)      \
-                        F(avformat_alloc_output_context2) F(avformat_free_context) F(avformat_new_stream)   \
-                            F(avformat_write_header) F(avio_alloc_context) F(avio_context_free) F(avio_flush)
+// clang-format off
+#define CALLS(F) \
+    F(av_calloc) \
+    F(av_dict_set) \
+    F(av_free) \
+    F(av_freep) \
+    F(av_frame_alloc) \
+    F(av_frame_free) \
+    F(av_frame_get_buffer) \
+    F(av_frame_make_writable) \
+    F(av_interleaved_write_frame) \
+    F(av_log_set_level) \
+    F(av_malloc) \
+    F(av_mallocz) \
+    F(av_new_packet) \
+    F(av_packet_alloc) \
+    F(av_packet_free) \
+    F(av_packet_rescale_ts) \
+    F(av_strerror) \
+    F(av_write_trailer) \
+    F(avcodec_alloc_context3) \
+    F(avcodec_find_encoder) \
+    F(avcodec_free_context) \
+    F(avcodec_open2) \
+    F(avcodec_parameters_from_context) \
+    F(avcodec_receive_packet) \
+    F(avcodec_send_frame) \
+    F(avformat_alloc_output_context2) \
+    F(avformat_free_context) \
+    F(avformat_new_stream) \
+    F(avformat_write_header) \
+    F(avio_alloc_context) \
+    F(avio_context_free) \
+    F(avio_flush)
+// clang-format on
 
 #define MEMBER(name) __typeof__(&name) name;
 static struct {
