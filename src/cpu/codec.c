@@ -142,48 +142,39 @@ static void show(struct cpu_codec *c, const char *stage, int index, const float 
 
 /* ---- memory ---- */
 
-/* Shows every matrix and where it goes to, in the order of a decode. */
-typedef void each_matrix(struct cpu_codec *c, const struct matrix *m, struct packed *out, void *user);
+static void add(struct to_pack **end, const struct matrix *m, struct packed *out) {
+    *(*end)++ = (struct to_pack){.m = m, .out = out};
+}
 
-static void for_each_matrix(struct cpu_codec *c, each_matrix *do_one, void *user) {
+/* All matrices in the order of a decode. */
+static void list_matrices(struct cpu_codec *c, struct to_pack *end) {
     const struct codec *codec = c->codec;
-    do_one(c, &codec->project_out, &c->project_out, user);
-    do_one(c, &codec->fc_post_a, &c->fc_post_a, user);
-    do_one(c, &codec->embed, &c->embed, user);
+    add(&end, &codec->project_out, &c->project_out);
+    add(&end, &codec->fc_post_a, &c->fc_post_a);
+    add(&end, &codec->embed, &c->embed);
     for (int i = 0; i < CODEC_RESNETS; i++) {
-        do_one(c, &codec->resnets[i].conv1, &c->resnets[i].conv1, user);
-        do_one(c, &codec->resnets[i].conv2, &c->resnets[i].conv2, user);
+        add(&end, &codec->resnets[i].conv1, &c->resnets[i].conv1);
+        add(&end, &codec->resnets[i].conv2, &c->resnets[i].conv2);
     }
     for (int i = 0; i < codec->config.n_blocks; i++) {
-        do_one(c, &codec->blocks[i].c_attn, &c->blocks[i].c_attn, user);
-        do_one(c, &codec->blocks[i].c_proj, &c->blocks[i].c_proj, user);
-        do_one(c, &codec->blocks[i].fc1, &c->blocks[i].fc1, user);
-        do_one(c, &codec->blocks[i].fc2, &c->blocks[i].fc2, user);
+        add(&end, &codec->blocks[i].c_attn, &c->blocks[i].c_attn);
+        add(&end, &codec->blocks[i].c_proj, &c->blocks[i].c_proj);
+        add(&end, &codec->blocks[i].fc1, &c->blocks[i].fc1);
+        add(&end, &codec->blocks[i].fc2, &c->blocks[i].fc2);
     }
-    do_one(c, &codec->head, &c->head, user);
-}
-
-static void count_bytes(struct cpu_codec *c, const struct matrix *m, struct packed *out, void *n_bytes) {
-    (void)out;
-    *(size_t *)n_bytes += packed_bytes(c->kernels, m, m->rows);
-}
-
-static void place(struct cpu_codec *c, const struct matrix *m, struct packed *out, void *at) {
-    packed_place(c->kernels, c->pool, m, NULL, 0, *(uint8_t **)at, out);
-    *(uint8_t **)at += out->n_bytes;
+    add(&end, &codec->head, &c->head);
 }
 
 static status pack_weights(struct cpu_codec *c) {
-    const size_t n_blocks = (size_t)c->codec->config.n_blocks;
+    const size_t n_blocks = (size_t)c->codec->config.n_blocks, n = 4 + 2 * CODEC_RESNETS + 4 * n_blocks;
     c->blocks = calloc(n_blocks, sizeof *c->blocks);
     if (!c->blocks) return fail_memory(n_blocks * sizeof *c->blocks, "the codec's blocks");
-    size_t n_bytes = 0;
-    for_each_matrix(c, count_bytes, &n_bytes);
-    TRY(pages_new(n_bytes, "the weights of the codec", &c->weights));
-    pages_stream(&c->weights);
-    uint8_t *at = c->weights.data;
-    for_each_matrix(c, place, &at);
-    return UTTER_OK;
+    struct to_pack *list;
+    TRY(alloc_for(&list, n, sizeof *list, "the codec's matrices"));
+    list_matrices(c, list);
+    status s = pack_all(c->kernels, c->pool, list, (int)n, "the weights of the codec", &c->weights);
+    free_aligned(list);
+    return s;
 }
 
 static int head_dim(const struct cpu_codec *c) { return c->codec->config.n_embd / c->codec->config.n_heads; }

@@ -13,6 +13,17 @@ enum { SLICE_FLOATS = 4 << 20 };
 
 static status encode(struct cpu_encoder *e, const float *padded, int64_t n, int32_t *codes);
 
+static status pack_weights(struct cpu_encoder *e) {
+    const int n = e->encoder->n_linears;
+    struct to_pack *list;
+    TRY(alloc_for(&e->packed, (size_t)n, sizeof *e->packed, "the encoder"));
+    TRY(alloc_for(&list, (size_t)n, sizeof *list, "the encoder"));
+    for (int i = 0; i < n; i++) list[i] = (struct to_pack){.m = &e->encoder->linears[i]->w, .out = &e->packed[i]};
+    status s = pack_all(e->kernels, e->pool, list, n, "the weights of the encoder", &e->weights);
+    free_aligned(list);
+    return s;
+}
+
 status cpu_encoder_new(const struct codec_encoder *encoder, const struct kernels *kernels, struct pool *pool,
                        struct cpu_encoder **out) {
     *out = NULL;
@@ -22,12 +33,7 @@ status cpu_encoder_new(const struct codec_encoder *encoder, const struct kernels
     e->kernels = kernels;
     e->pool = pool;
     status s = matmul_scratch_new(&e->scratch);
-    if (s == UTTER_OK) {
-        e->packed = calloc((size_t)encoder->n_linears, sizeof *e->packed);
-        if (!e->packed) s = fail_memory((size_t)encoder->n_linears * sizeof *e->packed, "the encoder");
-    }
-    for (int i = 0; i < encoder->n_linears && s == UTTER_OK; i++)
-        s = packed_make(kernels, &encoder->linears[i]->w, NULL, 0, &e->packed[i]);
+    if (s == UTTER_OK) s = pack_weights(e);
     if (s != UTTER_OK) {
         cpu_encoder_free(e);
         return s;
@@ -38,17 +44,13 @@ status cpu_encoder_new(const struct codec_encoder *encoder, const struct kernels
 
 void cpu_encoder_free(struct cpu_encoder *e) {
     if (!e) return;
-    for (int i = 0; e->packed && i < e->encoder->n_linears; i++) packed_free(&e->packed[i]);
-    free(e->packed);
+    pages_free(&e->weights);
+    free_aligned(e->packed);
     matmul_scratch_free(e->scratch);
     free(e);
 }
 
-size_t cpu_encoder_bytes(const struct cpu_encoder *e) {
-    size_t n = sizeof *e;
-    for (int i = 0; i < e->encoder->n_linears; i++) n += e->packed[i].n_bytes;
-    return n;
-}
+size_t cpu_encoder_bytes(const struct cpu_encoder *e) { return sizeof *e + e->weights.n_bytes; }
 
 void cpu_encoder_observe(struct cpu_encoder *e, cpu_codec_observer *observer, void *user) {
     e->observer = observer;

@@ -10,7 +10,8 @@ struct cpu_encoder {
     struct pool *pool;
     struct matmul_scratch *scratch;
     struct packed *packed;  // [encoder->n_linears]
-    int64_t deadline;       // of the call that runs
+    struct pages weights;
+    int64_t deadline;  // of the call that runs
     cpu_codec_observer *observer;
     void *user;
 };

@@ -230,39 +230,35 @@ status forward_run(struct forward *f, bool prompt, const struct place *places, i
 
 /* ---- load ---- */
 
-/* All matrices in the order in which a pass reads them. */
 enum { N_MATRICES = 7 };
 
-static void matrices_of(const struct backbone_layer *w, const struct matrix *out[N_MATRICES]) {
-    const struct matrix *all[N_MATRICES] = {&w->q, &w->k, &w->v, &w->attn_out, &w->gate, &w->up, &w->down};
-    memcpy(out, all, sizeof all);
+/* The matrices of layer i, in the order in which a pass reads them. */
+static void list_matrices(struct forward *f, int i, struct to_pack list[N_MATRICES]) {
+    const struct backbone_layer *w = &f->model->weights.layers[i];
+    struct layer *l = &f->layers[i];
+    const struct to_pack all[N_MATRICES] = {
+        {.m = &w->q, .out = &l->q},       {.m = &w->k, .out = &l->k},
+        {.m = &w->v, .out = &l->v},       {.m = &w->attn_out, .out = &l->attn_out},
+        {.m = &w->gate, .out = &l->gate}, {.m = &w->up, .out = &l->up},
+        {.m = &w->down, .out = &l->down},
+    };
+    memcpy(list, all, sizeof all);
 }
 
 static status pack_layers(struct forward *f) {
-    const int n_layers = f->model->config.n_layers;
-    const struct matrix *m[N_MATRICES];
-    uint64_t n_bytes = 0;
-    for (int i = 0; i < n_layers; i++) {
-        matrices_of(&f->model->weights.layers[i], m);
-        for (int j = 0; j < N_MATRICES; j++) n_bytes += packed_bytes(f->kernels, m[j], m[j]->rows);
-    }
+    const int n_layers = f->model->config.n_layers, n = n_layers * N_MATRICES;
+    struct to_pack *list;
     TRY(alloc_for(&f->layers, (size_t)n_layers, sizeof *f->layers, "the layers of the backbone"));
-    TRY(pages_new((size_t)n_bytes, "the weights of the backbone", &f->weights));
-    pages_stream(&f->weights);
-
-    uint8_t *at = f->weights.data;
+    TRY(alloc_for(&list, (size_t)n, sizeof *list, "the layers of the backbone"));
+    for (int i = 0; i < n_layers; i++) list_matrices(f, i, list + i * N_MATRICES);
+    status s = pack_all(f->kernels, f->pool, list, n, "the weights of the backbone", &f->weights);
+    free_aligned(list);
     for (int i = 0; i < n_layers; i++) {
         struct layer *l = &f->layers[i];
         l->weights = &f->model->weights.layers[i];
-        struct packed *packed[N_MATRICES] = {&l->q, &l->k, &l->v, &l->attn_out, &l->gate, &l->up, &l->down};
-        matrices_of(l->weights, m);
-        for (int j = 0; j < N_MATRICES; j++) {
-            packed_place(f->kernels, f->pool, m[j], NULL, 0, at, packed[j]);
-            at += packed[j]->n_bytes;
-        }
         l->gate.coarse = l->up.coarse = l->down.coarse = true;
     }
-    return UTTER_OK;
+    return s;
 }
 
 /* Pair i of position t turns by t * base^(-2i / D). */
@@ -304,8 +300,16 @@ static status make_rows(struct forward *f) {
         size_t width;
     } all[] = {{&f->x, e},        {&f->normed, e}, {&f->q, q},    {&f->k, kv},   {&f->v, kv},
                {&f->attended, q}, {&f->gate, ffn}, {&f->up, ffn}, {&f->added, e}};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        TRY(alloc_for(all[i].array, (size_t)f->n_rows, all[i].width * sizeof(float), "the backbone's activations"));
+    const size_t n = sizeof all / sizeof *all;
+    uint64_t n_floats = 0;
+    for (size_t i = 0; i < n; i++) n_floats += (uint64_t)round_up((int64_t)all[i].width * f->n_rows, 16);
+    TRY(pages_new((size_t)n_floats * sizeof(float), "the backbone's activations", &f->rows));
+    pages_stream(&f->rows);
+    float *at = f->rows.data;
+    for (size_t i = 0; i < n; i++) {
+        *all[i].array = at;
+        at += round_up((int64_t)all[i].width * f->n_rows, 16);
+    }
     return UTTER_OK;
 }
 
@@ -339,12 +343,13 @@ status forward_new(const struct backbone *model, const struct kernels *kernels, 
 
 void forward_free(struct forward *f) {
     if (!f) return;
-    float *arrays[] = {f->cos, f->sin, f->x, f->normed, f->q, f->k, f->v, f->attended, f->gate, f->up, f->added};
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free_aligned(arrays[i]);
+    free_aligned(f->cos);
+    free_aligned(f->sin);
     free_aligned(f->layers);
     pages_free(&f->weights);
     pages_free(&f->keys);
     pages_free(&f->values);
+    pages_free(&f->rows);
     pages_free(&f->scores);
     matmul_scratch_free(f->scratch);
     free_aligned(f);

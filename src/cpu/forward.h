@@ -37,7 +37,8 @@ struct forward {
        with ctx = n_ctx rounded up to lanes. */
     struct pages keys, values;
 
-    /* One pass, a row for each token. */
+    /* One pass, a row for each token, in `rows`. */
+    struct pages rows;
     float *x;             // [n_rows, E] what runs through the layers
     float *normed;        // [n_rows, E]
     float *q;             // [n_rows, H*D]

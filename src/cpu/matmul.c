@@ -12,71 +12,69 @@ enum { FLOAT_COLS = 256, FLOAT_PANELS = 8, SMALL_BYTES = 256 << 10 };
    each thread, so that a thread that is late costs little. */
 enum { TASK_BYTES = 48 << 10, TASKS_PER_THREAD = 8 };
 
+enum { HUGE_PAGE = 2 << 20 };
+
 /* ---- weights ---- */
+
+static int64_t count_panels(const struct kernels *k, int64_t n_rows) { return (n_rows + k->lanes - 1) / k->lanes; }
+
+static struct packed packed_of(const struct kernels *k, const struct to_pack *p) {
+    const struct matrix *m = p->m;
+    const enum format format = pack_format(k, m->type, m->cols);
+    const int64_t n_rows = p->rows ? p->n_rows : m->rows;
+    const size_t panel_bytes = pack_panel_bytes(format, k->lanes, m->cols);
+    return (struct packed){.type = m->type,
+                           .rows = n_rows,
+                           .cols = m->cols,
+                           .panels = {format, n_rows, m->cols, NULL, panel_bytes},
+                           .n_bytes = (size_t)count_panels(k, n_rows) * panel_bytes};
+}
 
 struct packing {
     const struct kernels *k;
-    const struct matrix *m;
-    const int32_t *rows;
-    int64_t n_rows, n_panels;
-    size_t panel_bytes;
+    const struct to_pack *list;
+    int n;
     uint8_t *memory;
+    int64_t skew;  // bytes of the first huge page before the memory
 };
 
-static struct packing packing_of(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows) {
-    if (!rows) n_rows = m->rows;
-    const size_t panel_bytes = pack_panel_bytes(pack_format(k, m->type, m->cols), k->lanes, m->cols);
-    return (struct packing){k, m, rows, n_rows, (n_rows + k->lanes - 1) / k->lanes, panel_bytes, NULL};
+/* The first panel of w, which begins at byte `start`, that begins at byte `at` or behind it. */
+static int64_t first_panel(const struct packed *w, int64_t n_panels, int64_t start, int64_t at) {
+    const int64_t bytes = (int64_t)w->panels.panel_bytes, i = at <= start ? 0 : (at - start + bytes - 1) / bytes;
+    return i < n_panels ? i : n_panels;
 }
 
-static void pack_share(void *argument, int thread, int n_threads) {
+/* The panels that begin in huge page `task`: two threads that touch one for the first time at once would both have it
+   zeroed by the system. */
+static void pack_page(void *argument, int task, int n_tasks) {
     const struct packing *p = argument;
-    int64_t begin, end;
-    pool_share(p->n_panels, 1, thread, n_threads, &begin, &end);
-    for (int64_t i = begin; i < end; i++)
-        pack_panel(p->k, p->m, p->rows, p->n_rows, i, p->memory + (size_t)i * p->panel_bytes);
+    const int64_t page = (int64_t)task * HUGE_PAGE - p->skew;
+    (void)n_tasks;
+    int64_t start = 0;
+    for (int i = 0; i < p->n && start < page + HUGE_PAGE; start += (int64_t)p->list[i++].out->n_bytes) {
+        const struct packed *w = p->list[i].out;
+        const int64_t n_panels = count_panels(p->k, w->rows);
+        const int64_t end = first_panel(w, n_panels, start, page + HUGE_PAGE);
+        for (int64_t k = first_panel(w, n_panels, start, page); k < end; k++)
+            pack_panel(p->k, p->list[i].m, p->list[i].rows, w->rows, k,
+                       p->memory + start + k * (int64_t)w->panels.panel_bytes);
+    }
 }
 
-static struct packed packed_of(const struct packing *p) {
-    const struct panels panels = {pack_format(p->k, p->m->type, p->m->cols), p->n_rows, p->m->cols, p->memory,
-                                  p->panel_bytes};
-    return (struct packed){.type = p->m->type,
-                           .rows = p->n_rows,
-                           .cols = p->m->cols,
-                           .panels = panels,
-                           .n_bytes = (size_t)p->n_panels * p->panel_bytes};
-}
-
-size_t packed_bytes(const struct kernels *k, const struct matrix *m, int64_t n_rows) {
-    const struct packing p = packing_of(k, m, NULL, 0);
-    return (size_t)((n_rows + k->lanes - 1) / k->lanes) * p.panel_bytes;
-}
-
-void packed_place(const struct kernels *k, struct pool *pool, const struct matrix *m, const int32_t *rows,
-                  int64_t n_rows, void *memory, struct packed *out) {
-    struct packing p = packing_of(k, m, rows, n_rows);
-    p.memory = memory;
-    pool_run(pool, pack_share, &p);
-    *out = packed_of(&p);
-}
-
-status packed_make(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows,
-                   struct packed *out) {
-    memset(out, 0, sizeof *out);
-    struct packing p = packing_of(k, m, rows, n_rows);
-    struct pages pages;
-    const size_t n_bytes = (size_t)p.n_panels * p.panel_bytes;
-    TRY(pages_new(n_bytes, "a weight matrix", &pages));
-    p.memory = pages.data;
-    pack_share(&p, 0, 1);
-    *out = packed_of(&p);
-    out->owned = pages;
+status pack_all(const struct kernels *k, struct pool *pool, const struct to_pack *list, int n, const char *what,
+                struct pages *memory) {
+    size_t n_bytes = 0;
+    for (int i = 0; i < n; i++) {
+        *list[i].out = packed_of(k, &list[i]);
+        n_bytes += list[i].out->n_bytes;
+    }
+    TRY(pages_new(n_bytes, what, memory));
+    pages_stream(memory);
+    uint8_t *at = memory->data;
+    for (int i = 0; i < n; at += list[i++].out->n_bytes) list[i].out->panels.data = at;
+    struct packing p = {k, list, n, memory->data, (int64_t)((uintptr_t)memory->data % HUGE_PAGE)};
+    pool_run_tasks(pool, pack_page, &p, (int)(((size_t)p.skew + n_bytes + HUGE_PAGE - 1) / HUGE_PAGE));
     return UTTER_OK;
-}
-
-void packed_free(struct packed *p) {
-    pages_free(&p->owned);
-    memset(p, 0, sizeof *p);
 }
 
 /* ---- activations ---- */

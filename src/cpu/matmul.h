@@ -15,20 +15,20 @@ struct packed {
     bool coarse;      // activations are rounded to 8 bits for it, if it is quantised: to be set by who packs it
     int64_t rows, cols;
     struct panels panels;
-    size_t n_bytes;      // of the panels
-    struct pages owned;  // memory of its own; none when it was placed in memory of the caller's
+    size_t n_bytes;  // of the panels
 };
 
-/* `rows`: which rows to take, in which order, int32_t [n_rows]; NULL for all. */
-status packed_make(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows,
-                   struct packed *out);
-void packed_free(struct packed *p);
+struct to_pack {
+    const struct matrix *m;
+    const int32_t *rows;  // which rows to take, in which order, [n_rows]; NULL: all
+    int64_t n_rows;
+    struct packed *out;
+};
 
-/* The same in memory of the caller's, packed_bytes() of it (a multiple of 64), zeroed and aligned to 64: matrices that
-   are read one after another lie best one after another. The threads share the work. */
-size_t packed_bytes(const struct kernels *k, const struct matrix *m, int64_t n_rows);
-void packed_place(const struct kernels *k, struct pool *pool, const struct matrix *m, const int32_t *rows,
-                  int64_t n_rows, void *memory, struct packed *out);
+/* Packs matrices that are read one after another, one behind the other, into memory that lives as long as they. The
+   threads share the work. */
+status pack_all(const struct kernels *k, struct pool *pool, const struct to_pack *list, int n, const char *what,
+                struct pages *memory);
 
 /* Room that products need besides their results; sized once, at load. One for each device. */
 struct matmul_scratch;

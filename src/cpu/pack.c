@@ -143,22 +143,59 @@ static void unpack(block_type type, const uint8_t *row, int64_t b, struct part *
     }
 }
 
+/* ---- panels ---- */
+
+/* Asks for what the next panel reads where this one reads at `p`: rows of a matrix follow each other in its file, and
+   too many of them are read at once for the processor to see it. */
+static inline void fetch_ahead(const uint8_t *p, size_t ahead, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i += 64) __builtin_prefetch((const void *)((uintptr_t)p + ahead + i), 0, 2);
+}
+
+typedef uint32_t words4 __attribute__((vector_size(16)));
+
+/* to[w * lanes + r] = word w of row[r]. Both counts are multiples of 4. */
+static void transpose(int lanes, int64_t n_words, const uint8_t *const *row, uint8_t *to) {
+    for (int64_t w = 0; w < n_words; w += 4)
+        for (int r = 0; r < lanes; r += 4) {
+            words4 x[4];
+            for (int i = 0; i < 4; i++) memcpy(&x[i], row[r + i] + w * 4, sizeof x[i]);
+            const words4 a = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
+            const words4 b = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
+            const words4 c = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
+            const words4 d = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+            x[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+            x[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+            x[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+            x[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+            for (int i = 0; i < 4; i++) memcpy(to + ((w + i) * lanes + r) * 4, &x[i], sizeof x[i]);
+        }
+}
+
 static void pack_floats(int lanes, int64_t cols, size_t size, const uint8_t *const *row, int n, uint8_t *dst) {
-    for (int64_t c = 0; c < cols; c++, dst += (size_t)lanes * size)
+    const int64_t whole = size == 4 && n == lanes ? cols / 4 * 4 : 0;
+    transpose(lanes, whole, row, dst);
+    dst += (size_t)(whole * lanes) * size;
+    for (int64_t c = whole; c < cols; c++, dst += (size_t)lanes * size)
         for (int r = 0; r < n; r++) memcpy(dst + (size_t)r * size, row[r] + (size_t)c * size, size);
 }
 
 static void pack_whole(const struct kernels *k, block_type type, int64_t cols, const uint8_t *const *row, int n,
                        uint8_t *dst) {
+    const size_t ahead = (size_t)k->lanes * block_row_bytes(type, cols);
     const int lanes = k->lanes, block = block16(cols);
+    int16_t q[TILE_MAX][BLOCK16_MAX];  // of rows that there are not: zeros
+    const uint8_t *at[TILE_MAX];
+    for (int r = 0; r < lanes; r++) at[r] = (const uint8_t *)q[r];
+    memset(q[n], 0, (size_t)(TILE_MAX - n) * sizeof q[0]);
     for (int64_t b = 0; b < cols / block; b++, dst += lanes * (block * 2 + 4)) {
-        uint8_t *scales = dst + lanes * block * 2;
+        float scales[TILE_MAX] = {0};
         for (int r = 0; r < n; r++) {
-            int16_t q[BLOCK16_MAX];
-            const float scale = k->round16(type == BLOCK_BF16, (const uint16_t *)row[r] + b * block, block, q);
-            for (int i = 0; i < block / 2; i++) memcpy(dst + (i * lanes + r) * 4, q + 2 * i, 4);
-            memcpy(scales + r * 4, &scale, sizeof scale);
+            const uint16_t *in = (const uint16_t *)row[r] + b * block;
+            fetch_ahead((const uint8_t *)in, ahead, (size_t)block * sizeof *in);
+            scales[r] = k->round16(type == BLOCK_BF16, in, block, q[r]);
         }
+        transpose(lanes, block / 2, at, dst);
+        memcpy(dst + lanes * block * 2, scales, (size_t)lanes * sizeof *scales);
     }
 }
 
@@ -166,24 +203,29 @@ static void pack_blocks(const struct kernels *k, block_type type, int64_t cols, 
                         uint8_t *dst) {
     const enum format format = pack_format(k, type, cols);
     const int64_t n_blocks = cols / BLOCK, lanes = k->lanes;
+    const size_t row_bytes = block_row_bytes(type, cols), ahead = (size_t)lanes * row_bytes;
     const int words = n_words(format);
     const int64_t n_data = words * 4 * lanes, n_scales = scale_bytes(format) * lanes;
+    struct part parts[TILE_MAX] = {0};  // of rows that there are not: zeros
+    const uint8_t *at[TILE_MAX];
+    for (int r = 0; r < lanes; r++) at[r] = parts[r].q;
     for (int64_t b = 0; b < n_blocks; b++) {
         uint8_t *pair = dst + b / 2 * 2 * (n_data + n_scales);
         uint8_t *data = pair + b % 2 * n_data, *scales = pair + 2 * n_data + b % 2 * n_scales;
         for (int r = 0; r < n; r++) {
-            struct part p = {0};
-            unpack(type, row[r], b, &p);
+            struct part *p = &parts[r];
+            fetch_ahead(row[r] + (size_t)b * row_bytes / (size_t)n_blocks, ahead, 1);
+            unpack(type, row[r], b, p);
             if (words == 8)
-                for (int i = 0; i < BLOCK; i++) p.q[i] = (uint8_t)(p.q[i] + k->zero8);
-            for (int w = 0; w < words; w++) memcpy(data + (w * lanes + r) * 4, p.q + w * 4, 4);
+                for (int i = 0; i < BLOCK; i++) p->q[i] = (uint8_t)(p->q[i] + k->zero8);
             if (scale_bytes(format) == 2) {
-                memcpy(scales + r * 2, &p.half, 2);
+                memcpy(scales + r * 2, &p->half, 2);
             } else {
-                memcpy(scales + r * 4, &p.scale[0], 4);
-                memcpy(scales + (lanes + r) * 4, &p.scale[1], 4);
+                memcpy(scales + r * 4, &p->scale[0], 4);
+                memcpy(scales + (lanes + r) * 4, &p->scale[1], 4);
             }
         }
+        transpose((int)lanes, words, at, data);
     }
 }
 

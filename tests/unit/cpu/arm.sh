@@ -38,7 +38,7 @@ wait $neon
 wait $dotprod
 wait $i8mm
 $compiler -r -nostdlib "$folder"/*.o -o "$folder/all"
-for test in kernels matmul pool; do
+for test in kernels matmul pack pool; do
     compile test "$source/tests/unit/cpu/test_$test.c"
     $compiler -static "$folder/test.o" "$folder/all" -lm -lpthread -o "$folder/test_$test"
 done
@@ -48,4 +48,5 @@ for processor in cortex-a72 neoverse-n1 max; do
     qemu-aarch64 -cpu $processor "$folder/test_kernels"
 done
 UTTER_BRIEFLY=1 qemu-aarch64 -cpu max "$folder/test_matmul"
+qemu-aarch64 -cpu max "$folder/test_pack"
 qemu-aarch64 -cpu max "$folder/test_pool"

@@ -138,6 +138,18 @@ static bool uses_bf16(const struct kernels *k, const struct problem *p) {
 
 static double bf16_bound(const struct problem *p) { return p->coarse && !is_whole(p) ? 0x1p-7 : 0x1p-15; }
 
+static status packed_make(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows,
+                          struct packed *out) {
+    struct pool *one;
+    struct pages memory;
+    assert_ok(pool_new(1, &one));
+    status s = pack_all(k, one, &(struct to_pack){m, rows, n_rows, out}, 1, "a matrix", &memory);
+    pool_free(one);
+    return s;
+}
+
+static void packed_free(struct packed *p) { pages_free(&(struct pages){(uint8_t *)p->panels.data, p->n_bytes}); }
+
 static void check(const struct kernels *k, struct pool *pool, struct matmul_scratch *scratch, const struct problem *p,
                   const int32_t *rows, int64_t n_rows, bool bias) {
     struct packed w;
