@@ -1,6 +1,5 @@
 #include "audio/encode.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -90,10 +89,15 @@ status encode_write(struct audio_encoder *e, const void *bytes, size_t n) {
 }
 
 void encode_pcm16(const float *samples, size_t n, unsigned char *out) {
+    // Added to so large a number, a small one is rounded to a whole one and stands in the lowest bits, without a call
+    // for each as lrintf would be.
+    const float large = 3 << 22;
     for (size_t i = 0; i < n; i++) {
-        int v = (int)lrintf(samples[i] * 32767.0f);
-        out[2 * i] = (unsigned char)v;
-        out[2 * i + 1] = (unsigned char)(v >> 8);
+        float rounded = samples[i] * 32767.0f + large;
+        uint32_t bits;
+        memcpy(&bits, &rounded, sizeof bits);
+        out[2 * i] = (unsigned char)bits;
+        out[2 * i + 1] = (unsigned char)(bits >> 8);
     }
 }
 
@@ -118,7 +122,9 @@ status audio_encoder_push(struct audio_encoder *e, const float *samples, size_t 
         size_t now = n < ENCODE_BLOCK ? n : ENCODE_BLOCK;
         for (size_t i = 0; i < now; i++) {
             float v = samples[i];
-            clipped[i] = isnan(v) ? 0 : v < -1 ? -1 : v > 1 ? 1 : v;
+            v = v == v ? v : 0;  // what is not a number
+            v = v > -1 ? v : -1;
+            clipped[i] = v < 1 ? v : 1;
         }
         if (e->failed == UTTER_OK) e->failed = e->kind->push(e, clipped, now);
         if (e->failed != UTTER_OK) return e->failed;

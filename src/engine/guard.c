@@ -58,8 +58,13 @@ enum verdict guard_end(const struct guard *g) {
 }
 
 enum verdict guard_sound(const struct guard *g, const float *pcm, int64_t n) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += (double)pcm[i] * pcm[i];
+    enum { SUMS = 8 };  // side by side, so that none waits for the one before
+    double sums[SUMS] = {0}, sum = 0;
+    int64_t whole = n - n % SUMS;
+    for (int64_t i = 0; i < whole; i += SUMS)
+        for (int k = 0; k < SUMS; k++) sums[k] += (double)pcm[i + k] * pcm[i + k];
+    for (int64_t i = whole; i < n; i++) sum += (double)pcm[i] * pcm[i];
+    for (int k = 0; k < SUMS; k++) sum += sums[k];
     if (!isfinite(sum)) return SPEECH_NOT_FINITE;
     if (n > 0 && g->expected >= MIN_EXPECTED && sqrt(sum / (double)n) < SILENCE_RMS) return SPEECH_SILENT;
     return SPEECH_FINE;
