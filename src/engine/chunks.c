@@ -33,17 +33,27 @@ status chunk_prompt(const struct chunks *c, const char *prepared, struct token_l
     return prompt_encode(c->backbone, &parts, out);
 }
 
-// Whether the model can speak the prepared text in one go: prompt and speech fit the context.
-static status fits(const struct chunks *c, const char *prepared, bool *out) {
+static status make_prompt(struct chunks *c, const char *prepared) {
+    c->prompt.n = 0;
+    return chunk_prompt(c, prepared, &c->prompt);
+}
+
+// Whether the model can speak the prepared text in one go: prompt and speech fit the context. Then c->prompt is its.
+static status fits(struct chunks *c, const char *prepared, bool *out) {
     int expected = expected_frames(c, prepared);
     *out = false;
     if (expected > c->max_frames) return UTTER_OK;
-    struct token_list tokens = {0};
-    status s = chunk_prompt(c, prepared, &tokens);
-    double need = (double)tokens.n + expected * ROOM + MARGIN_FRAMES;
+    TRY(make_prompt(c, prepared));
+    double need = (double)c->prompt.n + expected * ROOM + MARGIN_FRAMES;
     *out = need <= c->n_ctx;
-    token_list_free(&tokens);
-    return s;
+    return UTTER_OK;
+}
+
+static void take_prompt(struct chunks *c, struct chunk *chunk) {
+    struct token_list taken = c->prompt;
+    c->prompt = chunk->prompt;
+    c->prompt.n = 0;
+    chunk->prompt = taken;
 }
 
 // Written text to what the model reads.
@@ -141,13 +151,18 @@ status chunks_next(struct chunks *c, struct chunk *chunk) {
         int expected = expected_frames(c, str_text(&chunk->prepared));
         if (before > 0) {
             bool fit = expected <= c->join_frames;
-            if (fit) TRY(fits(c, str_text(&chunk->prepared), &fit));
+            if (fit) {
+                TRY(fits(c, str_text(&chunk->prepared), &fit));
+                if (!fit) c->prompt.n = 0;
+            }
             if (!fit) {  // one sentence too many
                 chunk->prepared.len = before;
                 chunk->prepared.data[before] = 0;
                 return UTTER_OK;
             }
-        }
+        } else if (c->prompt.n == 0)
+            TRY(make_prompt(c, str_text(&c->pending)));
+        take_prompt(c, chunk);
         chunk->expected = expected;
         chunk->n_sentences++;
         c->n_sentences++;
@@ -159,4 +174,12 @@ status chunks_next(struct chunks *c, struct chunk *chunk) {
     }
 }
 
-void chunks_free(struct chunks *c) { str_free(&c->pending); }
+void chunk_free(struct chunk *chunk) {
+    str_free(&chunk->prepared);
+    token_list_free(&chunk->prompt);
+}
+
+void chunks_free(struct chunks *c) {
+    str_free(&c->pending);
+    token_list_free(&c->prompt);
+}

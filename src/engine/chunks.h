@@ -8,9 +8,10 @@
 #include "engine/voice.h"
 
 struct chunk {
-    struct str prepared;  // what goes into the prompt
-    int expected;         // frames it should take to say
-    int sentence;         // the first of its sentences, counted from 0
+    struct str prepared;       // what goes into the prompt
+    struct token_list prompt;  // with it, as tokens
+    int expected;              // frames it should take to say
+    int sentence;              // the first of its sentences, counted from 0
     int n_sentences;
     bool paragraph_end;
     size_t text_begin, text_end;  // bytes [begin, end) of the document that it speaks
@@ -33,8 +34,9 @@ struct chunks {
     void *stage_user;
     const char *text;  // [len] the document
     size_t len;
-    size_t at;           // bytes of it read
-    struct str pending;  // the next sentence, prepared already; empty when there is none
+    size_t at;                 // bytes of it read
+    struct str pending;        // the next sentence, prepared already; empty when there is none
+    struct token_list prompt;  // with what is pending; empty: to be made when it is asked for
     size_t pending_begin, pending_end;
     int n_sentences;  // in chunks so far
     bool pending_paragraph_end;
@@ -42,12 +44,13 @@ struct chunks {
     bool sentence_paragraph_end;
 };
 
-/* The next chunk; chunk->prepared is empty at the end of the text. The caller frees chunk->prepared and passes the
-   same chunk again. */
+/* The next chunk; chunk->prepared is empty at the end of the text. The caller passes the same chunk again, and in the
+   end to chunk_free. */
 status chunks_next(struct chunks *c, struct chunk *chunk);
+void chunk_free(struct chunk *chunk);
 void chunks_free(struct chunks *c);
 
-/* Tokens of the chunk's prompt. */
+/* Appends the tokens of the prompt that a chunk of this text would have. */
 status chunk_prompt(const struct chunks *c, const char *prepared, struct token_list *out);
 
 /* Codes after which an utterance that should take `expected` frames is taken for endless. */

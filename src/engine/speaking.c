@@ -136,17 +136,14 @@ static void take_back(utter_stream *s, struct utterance *u) {
 
 static status begin_attempt(utter_stream *s, struct utterance *u) {
     const struct backbone *backbone = s->u->backbone;
-    u->prompt.n = 0;
-    TRY(chunk_prompt(&s->chunks, str_text(&u->chunk.prepared), &u->prompt));
-    u->n_prompt = u->prompt.n;
-    int room = s->u->n_ctx - (int)u->prompt.n;
+    int room = s->u->n_ctx - (int)u->chunk.prompt.n;
     int budget = chunk_budget(u->chunk.expected);
     if (budget > room) budget = room;
     if (budget <= 0)
         return fail(UTTER_LIMIT,
                     "the prompt has %zu tokens and the context %d positions: nothing is left for speech; use a "
                     "shorter reference",
-                    u->prompt.n, s->u->n_ctx);
+                    u->chunk.prompt.n, s->u->n_ctx);
     if (budget > u->codes_cap) {
         int32_t *grown = realloc(u->codes, (size_t)budget * sizeof *grown);
         if (!grown) return fail_memory((size_t)budget * sizeof *grown, "codes");
@@ -187,9 +184,11 @@ static void garbage(utter_stream *s, struct utterance *u, enum verdict verdict, 
 
 // Reads the prompt, and behind it the codes that are there already, into a slot.
 static status submit_prompt(utter_stream *s, struct utterance *u) {
-    u->prompt.n = u->n_prompt;
-    for (int i = 0; i < u->n_codes; i++) TRY(token_list_push(&u->prompt, s->u->backbone->code_token[u->codes[i]]));
-    s->writing = (struct call){.kind = CALL_PREFILL, .slot = u->slot, .tokens = u->prompt.ids, .n = (int)u->prompt.n};
+    const struct token_list *prompt = &u->chunk.prompt;
+    u->tokens.n = 0;
+    for (size_t i = 0; i < prompt->n; i++) TRY(token_list_push(&u->tokens, prompt->ids[i]));
+    for (int i = 0; i < u->n_codes; i++) TRY(token_list_push(&u->tokens, s->u->backbone->code_token[u->codes[i]]));
+    s->writing = (struct call){.kind = CALL_PREFILL, .slot = u->slot, .tokens = u->tokens.ids, .n = (int)u->tokens.n};
     s->writer = u;
     submit(s, &u->runner->backbone, &s->writing);
     return UTTER_OK;

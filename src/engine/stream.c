@@ -108,12 +108,10 @@ static status start(utter_stream *s, const utter_request *r) {
         .text = str_text(&s->document),
         .len = s->document.len,
     };
-    // A wrong language or emotion is told at once, not at the first read.
-    struct token_list prompt = {0};
-    status ok = chunk_prompt(&s->chunks, "", &prompt);
-    token_list_free(&prompt);
-    TRY(ok);
-    return chunks_next(&s->chunks, &s->now->chunk);
+    TRY(chunks_next(&s->chunks, &s->now->chunk));
+    if (s->now->chunk.prepared.len > 0) return UTTER_OK;
+    TRY(chunk_prompt(&s->chunks, "", &s->now->chunk.prompt));  // tells a wrong emotion
+    return fail(UTTER_NO_TEXT, "nothing in the text can be spoken in language %s", s->language);
 }
 
 utter_status utter_speak(utter *u, const utter_request *request, utter_stream **out) {
@@ -128,8 +126,6 @@ utter_status utter_speak(utter *u, const utter_request *request, utter_stream **
     s->started = clock_ns();
     waiter_init(&s->waiter);
     status result = start(s, request);
-    if (result == UTTER_OK && s->now->chunk.prepared.len == 0)
-        result = fail(UTTER_NO_TEXT, "nothing in the text can be spoken in language %s", s->language);
     if (result != UTTER_OK) {
         utter_stream_close(s);
         return result;
@@ -214,8 +210,8 @@ void utter_stream_close(utter_stream *s) {
     stream_drop(s);
     chunks_free(&s->chunks);
     for (int i = 0; i < 2; i++) {
-        str_free(&s->pieces[i].chunk.prepared);
-        token_list_free(&s->pieces[i].prompt);
+        chunk_free(&s->pieces[i].chunk);
+        token_list_free(&s->pieces[i].tokens);
         free(s->pieces[i].codes);
     }
     str_free(&s->document);

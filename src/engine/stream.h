@@ -22,12 +22,11 @@ struct utterance {
     char *why;
 
     /* The attempt. */
-    struct runner *runner;  // NULL: none is under way
-    int slot;               // -1: none held
-    bool in_slot;           // the slot holds the prompt and the codes so far
-    bool alone;             // the next codes are written in a call of their own
-    struct token_list prompt;  // [n_prompt], and what a slot that must be filled anew gets behind it
-    size_t n_prompt;
+    struct runner *runner;     // NULL: none is under way
+    int slot;                  // -1: none held
+    bool in_slot;              // the slot holds the prompt and the codes so far
+    bool alone;                // the next codes are written in a call of their own
+    struct token_list tokens;  // that an empty slot is filled with: the chunk's prompt and the codes so far
     struct sampler *sampler;
     struct sampler before;  // the call under way
     struct guard guard;
