@@ -1,25 +1,89 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/rewrite.h"
 
+#include <ctype.h>
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MATCH_LIMIT = 100000, DEPTH_LIMIT = 2000 };  // per match; ours need a few hundred at most
 
+struct byte_set {
+    uint64_t words[4];
+};
+
+/* What a text must have for a rule to match, one byte at least of each set: looked at first, as most rules have nothing
+   to do in most texts. */
+struct needs {
+    struct byte_set first;    // a match begins with one
+    struct byte_set further;  // and has one
+};
+
 struct rewriter {
     const struct rule *rules;  // [n]
     pcre2_code **codes;        // [n]
+    struct needs *needs;       // [n]
     size_t n;
 };
+
+static const struct byte_set any_byte = {{UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
+
+static void add_byte(struct byte_set *s, unsigned char b) { s->words[b / 64] |= (uint64_t)1 << b % 64; }
+
+static bool has_one_of(const struct byte_set *a, const struct byte_set *b) {
+    uint64_t both = 0;
+    for (int i = 0; i < 4; i++) both |= a->words[i] & b->words[i];
+    return both != 0;
+}
+
+static struct byte_set bytes_of(const char *text, size_t len) {
+    struct byte_set s = {0};
+    for (size_t i = 0; i < len; i++) add_byte(&s, (unsigned char)text[i]);
+    return s;
+}
+
+// A letter's other case is as good, as the rule may not mind cases; of characters beyond ASCII any byte is.
+static struct byte_set like(uint32_t unit) {
+    struct byte_set s = {0};
+    if (unit >= 0x80) return (struct byte_set){{0, 0, UINT64_MAX, UINT64_MAX}};
+    add_byte(&s, (unsigned char)unit);
+    if (isalpha((int)unit)) add_byte(&s, (unsigned char)(unit ^ 0x20));
+    return s;
+}
+
+static struct needs needs_of(const pcre2_code *code) {
+    struct needs n = {any_byte, any_byte};
+    uint32_t kind = 0, unit = 0, least = 0;
+    const uint8_t *bitmap = NULL;
+    pcre2_pattern_info(code, PCRE2_INFO_MINLENGTH, &least);
+    if (least == 0) return n;
+    pcre2_pattern_info(code, PCRE2_INFO_FIRSTBITMAP, &bitmap);
+    if (bitmap) {
+        n.first = (struct byte_set){0};
+        for (unsigned b = 0; b < 256; b++)
+            if (bitmap[b / 8] >> b % 8 & 1) add_byte(&n.first, (unsigned char)b);
+    }
+    pcre2_pattern_info(code, PCRE2_INFO_FIRSTCODETYPE, &kind);
+    pcre2_pattern_info(code, PCRE2_INFO_FIRSTCODEUNIT, &unit);
+    if (kind == 1) n.first = like(unit);
+    pcre2_pattern_info(code, PCRE2_INFO_LASTCODETYPE, &kind);
+    pcre2_pattern_info(code, PCRE2_INFO_LASTCODEUNIT, &unit);
+    if (kind == 1) n.further = like(unit);
+    return n;
+}
+
+static bool has_what_it_needs(const struct byte_set *has, const struct needs *n) {
+    return has_one_of(has, &n->first) && has_one_of(has, &n->further);
+}
 
 status rewriter_new(const struct rule *rules, size_t n, struct rewriter **out) {
     *out = NULL;
     struct rewriter *r = calloc(1, sizeof *r);
     if (r) r->codes = calloc(n, sizeof *r->codes);
-    if (!r || !r->codes) {
-        free(r);
-        return fail_memory(n * sizeof(void *), "text rules");
+    if (r) r->needs = calloc(n, sizeof *r->needs);
+    if (!r || !r->codes || !r->needs) {
+        rewriter_free(r);
+        return fail_memory(n * sizeof *r->needs, "text rules");
     }
     r->rules = rules;
     r->n = n;
@@ -33,6 +97,7 @@ status rewriter_new(const struct rule *rules, size_t n, struct rewriter **out) {
             return fail(UTTER_INTERNAL, "text rule %zu does not compile at character %zu: %s", i, at, rules[i].pattern);
         }
         pcre2_jit_compile(r->codes[i], PCRE2_JIT_COMPLETE);  // where there is no JIT, matching works without
+        r->needs[i] = needs_of(r->codes[i]);
     }
     *out = r;
     return UTTER_OK;
@@ -42,6 +107,7 @@ void rewriter_free(struct rewriter *r) {
     if (!r) return;
     for (size_t i = 0; i < r->n; i++) pcre2_code_free(r->codes[i]);
     free(r->codes);
+    free(r->needs);
     free(r);
 }
 
@@ -66,13 +132,16 @@ static void fill_match(struct match *m, const size_t *bounds, int n_groups) {
     }
 }
 
-static void apply(const pcre2_code *code, const struct rule *rule, const void *context, const char *text, size_t len,
+// False: nothing matched, and nothing was written.
+static bool apply(const pcre2_code *code, const struct rule *rule, const void *context, const char *text, size_t len,
                   pcre2_match_data *data, pcre2_match_context *limits, struct str *out) {
     struct match m = {.text = text, .len = len, .context = context};
     size_t at = 0, copied = 0;
+    bool any = false;
     while (at <= len) {
         int found = pcre2_match(code, (PCRE2_SPTR)text, len, at, 0, data, limits);
         if (found < 0) break;  // none, or none within the limits
+        any = true;
         fill_match(&m, pcre2_get_ovector_pointer(data), found);
         str_append(out, text + copied, m.begin - copied);
         if (!rule->write)
@@ -82,13 +151,15 @@ static void apply(const pcre2_code *code, const struct rule *rule, const void *c
         copied = m.end;
         at = m.end > m.begin ? m.end : m.end + 1;  // an empty match is stepped over
     }
-    str_append(out, text + copied, len - copied);
+    if (any) str_append(out, text + copied, len - copied);
+    return any;
 }
 
 status rewrite(const struct rewriter *r, const void *context, const char *text, size_t len, struct str *out) {
     pcre2_match_data *data = pcre2_match_data_create(REWRITE_GROUPS, NULL);
     pcre2_match_context *limits = pcre2_match_context_create(NULL);
     struct str now = {0}, next = {0};
+    struct byte_set has = bytes_of(text, len);
     status s = data && limits ? UTTER_OK : fail_memory(1024, "a text rule");
     if (s == UTTER_OK) {
         pcre2_set_match_limit(limits, MATCH_LIMIT);
@@ -96,12 +167,14 @@ status rewrite(const struct rewriter *r, const void *context, const char *text, 
         str_append(&now, text, len);
     }
     for (size_t i = 0; s == UTTER_OK && i < r->n; i++) {
+        if (!has_what_it_needs(&has, &r->needs[i])) continue;
         str_clear(&next);
-        apply(r->codes[i], &r->rules[i], context, str_text(&now), now.len, data, limits, &next);
+        if (!apply(r->codes[i], &r->rules[i], context, str_text(&now), now.len, data, limits, &next)) continue;
         s = str_status(&next);
         struct str swap = now;
         now = next;
         next = swap;
+        has = bytes_of(str_text(&now), now.len);
     }
     if (s == UTTER_OK) str_append(out, str_text(&now), now.len);
     str_free(&now);
