@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -13,6 +12,7 @@
 #endif
 
 #include "base/clock.h"
+#include "base/cores.h"
 #include "base/memory.h"
 
 enum { MAX_THREADS = 256, CHAINS = 10, FLOAT_ROUNDS = 20000, BUFFER_BYTES = 192 << 20 };
@@ -209,8 +209,7 @@ static struct choice choose(struct machine_peaks *out) {
 }
 
 status machine_peaks(int n_threads, struct machine_peaks *out) {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (n_threads <= 0) n_threads = cores > 0 ? (int)cores : 1;
+    if (n_threads <= 0) n_threads = cores_to_use();
     if (n_threads > MAX_THREADS) n_threads = MAX_THREADS;
     *out = (struct machine_peaks){.n_threads = n_threads};
     const struct choice c = choose(out);

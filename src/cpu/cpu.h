@@ -5,7 +5,7 @@
 #include "engine/device.h"
 
 struct cpu_options {
-    int n_threads;        // 0: one for each core this process may use
+    int n_threads;        // 0: as many as cores_to_use (base/cores.h)
     const char *kernels;  // "auto", "portable" or another set by its name (kernels_find); NULL: "auto"
 };
 

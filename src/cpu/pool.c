@@ -1,13 +1,12 @@
 #include "cpu/pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cores.h"
 #include "base/memory.h"
 
 /* How long a thread looks for work, or for the others' end, before it sleeps: longer than the gap between two products
@@ -61,13 +60,6 @@ static inline void pause_briefly(void) {
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
-}
-
-static int n_cores(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (int)n : 1;
 }
 
 static bool has_tasks(const struct pool *p) { return (uint32_t)atomic_load(&p->ticket) > 0; }
@@ -175,7 +167,7 @@ status pool_new(int n_threads, struct pool **out) {
     *out = NULL;
     if (n_threads < 0 || n_threads > MAX_THREADS)
         return fail(UTTER_INVALID, "%d threads: give 1 to %d, or 0 for one for each core", n_threads, MAX_THREADS);
-    if (n_threads == 0) n_threads = n_cores();
+    if (n_threads == 0) n_threads = cores_to_use();
     if (n_threads > MAX_THREADS) n_threads = MAX_THREADS;
 
     struct crew *c;

@@ -3,6 +3,9 @@
    A job is cut into tasks, and whatever thread is free takes the next one. So a thread that the system keeps off the
    processor, or that is still waking up, holds nobody up: the others do its share.
 
+   No thread is bound to a core. Where a machine has nothing else to do, the system keeps them apart by itself; where it
+   has, a bound thread waits behind others beside a core that idles, and two programs may choose the same one.
+
    Two lanes share the threads, each with a job of its own at a time: workers help where there are tasks. The threads
    that call count: while both lanes are in use, one worker fewer is. */
 #ifndef UTTER_CPU_POOL_H
@@ -14,7 +17,7 @@
 
 struct pool;
 
-/* n_threads counts the caller; 0: one for each core this process may use. *out is the first lane. */
+/* n_threads counts the caller; 0: as many as cores_to_use. *out is the first lane. */
 status pool_new(int n_threads, struct pool **out);
 void pool_free(struct pool *p);
 struct pool *pool_second_lane(struct pool *p);

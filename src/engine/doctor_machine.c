@@ -1,6 +1,5 @@
 /* The machine: processor, memory, espeak-ng, sound. */
 #include <espeak-ng/speak_lib.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 
 #include "audio/play.h"
 #include "base/clock.h"
+#include "base/cores.h"
 #include "base/processor.h"
 #include "cpu/kernels.h"
 #include "engine/builtin.h"
@@ -33,14 +33,10 @@ static void read_value(const char *path, const char *key, char *value, size_t si
     if (f) fclose(f);
 }
 
-static int count_cores(void) {
-    cpu_set_t cores;
-    return sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
-}
-
 void doctor_processor(struct doctor *d) {
     char name[256];
     processor_name(name, sizeof name);
+    const int n_cores = cores_to_use();
     const struct kernels *used;
     json_t *sets = json_array();
     struct str others = {0}, missing = {0};
@@ -54,13 +50,13 @@ void doctor_processor(struct doctor *d) {
         else if (k != used)
             str_printf(&others, "%s%s", others.len ? ", " : "; usable too: ", k->name);
     }
-    json_t *facts = json_pack("{s:s*, s:i, s:o}", "name", name, "cores", count_cores(), "sets", sets);
+    json_t *facts = json_pack("{s:s*, s:i, s:o}", "name", name, "cores", n_cores, "sets", sets);
     if (s != UTTER_OK) {
         doctor_failed(d, "processor", facts);
     } else {
         json_object_set_new(facts, "used", json_string(used->name));
-        doctor_found(d, "processor", FINDING_OK, facts, "%s, %d core%s to use; kernels %s are used%s%s", name,
-                     count_cores(), count_cores() == 1 ? "" : "s", used->name, str_text(&others), str_text(&missing));
+        doctor_found(d, "processor", FINDING_OK, facts, "%s, %d core%s to use; kernels %s are used%s%s", name, n_cores,
+                     n_cores == 1 ? "" : "s", used->name, str_text(&others), str_text(&missing));
     }
     str_free(&others);
     str_free(&missing);
