@@ -38,10 +38,10 @@ static int64_t upsampled_rows(int64_t n) { return 2 * n + 2 * HALF - 2; }
 
 /* ---- activations ---- */
 
-static int64_t clamp(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
+INLINE int64_t clamp(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
 /* Row m of the upsampled input, activated. */
-static void upsampled_row(const float *filter, const struct encoder_snake *act, const float *x, int64_t n,
+INLINE void upsampled_row(const float *filter, const struct encoder_snake *act, const float *x, int64_t n,
                           int64_t width, int64_t m, float *restrict out) {
     int odd = (int)(m & 1);
     int64_t newest = m / 2 + HALF / 2 - 1 + odd;  // the first tap's row
@@ -67,7 +67,7 @@ struct activation {
     struct phases to;
 };
 
-static void activation_job(void *argument, int thread, int n_threads) {
+static WIDE void activation_job(void *argument, int thread, int n_threads) {
     const struct activation *a = argument;
     const float *filter = a->b->filter;
     int64_t begin, end, width = a->width, most = tile_rows(width);

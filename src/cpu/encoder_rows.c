@@ -50,7 +50,7 @@ struct attention_job {
 };
 
 /* scores[i] = q . key first + i, for n keys that lie transposed, [dim, n_all]. */
-static void score(const struct encoder_attention *a, const float *q, const float *keys, int64_t first, int64_t n,
+INLINE void score(const struct encoder_attention *a, const float *q, const float *keys, int64_t first, int64_t n,
                   float *restrict scores) {
     float scale = (float)(1 / sqrt((double)a->head_dim));
     memset(scores, 0, (size_t)n * sizeof *scores);
@@ -62,7 +62,7 @@ static void score(const struct encoder_attention *a, const float *q, const float
 }
 
 /* The work is heads times queries; a share may begin inside a head. */
-static void attention_job(void *argument, int thread, int n_threads) {
+static WIDE void attention_job(void *argument, int thread, int n_threads) {
     const struct attention_job *job = argument;
     const struct encoder_attention *a = job->a;
     int64_t begin, end, gathered = -1, dim = a->head_dim, width = a->n_heads * dim;

@@ -14,7 +14,7 @@ struct branch {
     float *y, *z;    // [n, C or n_mid]
     float *wide;     // [n, widest]
     float *padded;   // [n + padding, C or n_mid] input of a convolution: zeros around it
-    float *threads;  // [n_threads][thread_floats] keys, scores and products with the distances
+    float *threads;  // [n_threads][thread_floats] keys and scores, of all and of the distances
     int64_t thread_floats;
 };
 
@@ -63,7 +63,7 @@ static void gate_job(void *argument, int thread, int n_threads) {
 }
 
 /* in: rows that have `taps - 1` rows of zeros before them; a frame sees itself and those before it. */
-static void depthwise_job(void *argument, int thread, int n_threads) {
+static WIDE void depthwise_job(void *argument, int thread, int n_threads) {
     const struct job *job = argument;
     int64_t begin, end, width = job->width;
     int taps = job->b->e->encoder->config.depthwise_taps;
@@ -92,9 +92,16 @@ static void gather_keys(const struct branch *b, const float *keys, float *out) {
         for (int d = 0; d < head_dim(b); d++) out[d * b->n + t] = keys[t * stride + d];
 }
 
+/* The embeddings of distances, transposed for the same reason: [dim, n_distances] */
+static void gather_distances(const struct branch *b, const float *distances, float *out) {
+    const int n = n_distances(b);
+    for (int i = 0; i < n; i++)
+        for (int d = 0; d < head_dim(b); d++) out[d * n + i] = distances[i * head_dim(b) + d];
+}
+
 /* scores[n]: the query's product with every key and with the embedding of its distance. */
-static void score(const struct branch *b, const float *query, const float *keys, const float *distances, int64_t at,
-                  float *near, float *restrict scores) {
+INLINE void score(const struct branch *b, const float *query, const float *keys, const float *distances, int64_t at,
+                  float *restrict near, float *restrict scores) {
     const struct encoder_config *config = &b->e->encoder->config;
     int dim = head_dim(b), d = 0;
     int64_t n = b->n;
@@ -107,10 +114,10 @@ static void score(const struct branch *b, const float *query, const float *keys,
     }
     for (; d < dim; d++)
         for (int64_t t = 0; t < n; t++) scores[t] += query[d] * keys[d * n + t];
-    for (int i = 0; i < n_distances(b); i++) {
-        near[i] = 0;
-        for (d = 0; d < dim; d++) near[i] += query[d] * distances[i * dim + d];
-    }
+    const int n_near = n_distances(b);
+    memset(near, 0, (size_t)n_near * sizeof *near);
+    for (d = 0; d < dim; d++)
+        for (int i = 0; i < n_near; i++) near[i] += query[d] * distances[d * n_near + i];
     float scale = (float)(1 / sqrt((double)dim));
     for (int64_t t = 0; t < n; t++) {
         int64_t distance = t - at;
@@ -121,19 +128,21 @@ static void score(const struct branch *b, const float *query, const float *keys,
 }
 
 /* in: queries, keys and values [n, 3 * C]. The work is heads times queries; a share may begin inside a head. */
-static void attention_job(void *argument, int thread, int n_threads) {
+static WIDE void attention_job(void *argument, int thread, int n_threads) {
     const struct job *job = argument;
     const struct branch *b = job->b;
     int64_t n = b->n, width = job->width, stride = 3 * width, begin, end, gathered = -1;
     int dim = head_dim(b);
     float *keys = b->threads + thread * b->thread_floats, *scores = keys + n * dim, *near = scores + n;
+    float *distances = near + n_distances(b);
+    gather_distances(b, job->layer->distances, distances);
     pool_share(n * b->e->encoder->config.n_heads, 1, thread, n_threads, &begin, &end);
     for (int64_t i = begin; i < end; i++) {
         int64_t head = i / n, at = i % n;
         const float *start = job->in + head * dim;
         if (head != gathered) gather_keys(b, start + width, keys);
         gathered = head;
-        score(b, start + at * stride, keys, job->layer->distances, at, near, scores);
+        score(b, start + at * stride, keys, distances, at, near, scores);
         encoder_soft_max(scores, n);
         float *restrict out = job->out + at * width + head * dim;
         memset(out, 0, (size_t)dim * sizeof *out);
@@ -246,7 +255,7 @@ status encoder_semantic(struct cpu_encoder *e, const float *features, int64_t n,
         padding = larger(padding, convs[i]->taps);
     }
     int64_t widest = larger(larger(3 * (int64_t)config->n_embd, config->n_ffn), ENCODER_FEATURES);
-    b.thread_floats = round_up(n * (head_dim(&b) + 1) + n_distances(&b), 16);
+    b.thread_floats = round_up((n + n_distances(&b)) * (head_dim(&b) + 1), 16);
     struct {
         float **array;
         int64_t count;
