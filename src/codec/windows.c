@@ -21,22 +21,25 @@ struct windows {
     int piece;           // frames of it that make the piece, from `done` on
     int stride;          // frames that are final once the piece is added
 
-    int64_t room;     // samples of the longest piece
-    float *sum;       // [room] weighted samples from the first one that is not final on
-    float *weight;    // [room] their weights
-    int64_t n_added;  // how many of them are in use
-    int64_t n_given;  // how many of them windows_decoded gave out last
+    float *sum;       // [n_added] the last piece: what was final, and weighted samples that are not
+    int64_t n_added;  // room is for the longest piece
+    int64_t n_given;  // how many of them windows_decoded gave out
+    float *weight;    // [n_added - n_given] of the others
 };
 
-enum { MAX_FRAMES = 1 << 16, MAX_HOP = 1 << 16 };
+enum { MAX_FRAMES = 1 << 16, MAX_HOP = 1 << 16, BLOCK = 1024 };
 
 static void find_window(struct windows *w);
 static void drop_given(struct windows *w);
-static void add_piece(struct windows *w, const float *pcm, int64_t n);
+static void add_piece(struct windows *w, const float *pcm, int64_t n, int64_t n_final);
 static status make_room(struct windows *w, int64_t n);
 
 struct window_shape window_shape_neutts(void) {
     return (struct window_shape){.chunk = 25, .lookforward = 5, .lookback = 50, .overlap = 1, .first_chunk = 25};
+}
+
+int windows_longest(struct window_shape shape) {
+    return shape.lookback + shape.overlap + shape.chunk + shape.lookforward;
 }
 
 status windows_new(struct window_shape shape, int hop, const int32_t *reference, int n_reference,
@@ -59,12 +62,13 @@ status windows_new(struct window_shape shape, int hop, const int32_t *reference,
     if (!w) return fail_memory(sizeof *w, "the windows of a stream");
     w->shape = shape;
     w->hop = hop;
-    w->room = (int64_t)(shape.chunk + shape.lookforward) * hop;
-    status s = alloc_for(&w->sum, (size_t)w->room, sizeof *w->sum, "the end of a piece");
-    if (s == UTTER_OK) s = alloc_for(&w->weight, (size_t)w->room, sizeof *w->weight, "the end of a piece");
+    size_t room = (size_t)(shape.chunk + shape.lookforward) * (size_t)hop,
+           rest = 2 * (size_t)shape.overlap * (size_t)hop;
+    status s = alloc_for(&w->sum, room, sizeof *w->sum, "a piece");
+    if (s == UTTER_OK) s = alloc_for(&w->weight, rest, sizeof *w->weight, "the end of a piece");
     int back = shape.lookback + shape.overlap;
     int n = n_reference < back ? n_reference : back;
-    if (s == UTTER_OK) s = make_room(w, back + shape.chunk + shape.lookforward);
+    if (s == UTTER_OK) s = make_room(w, windows_longest(shape));
     if (s != UTTER_OK) {
         windows_free(w);
         return s;
@@ -111,9 +115,8 @@ status windows_decoded(struct windows *w, const float *pcm, const float **ready,
     *n_ready = 0;
     if (w->begin == w->end) return fail(UTTER_INTERNAL, "samples came for no window");
     drop_given(w);
-    add_piece(w, pcm + (w->done - w->begin) * w->hop, (int64_t)w->piece * w->hop);
     int64_t n = (int64_t)w->stride * w->hop;
-    for (int64_t i = 0; i < n; i++) w->sum[i] /= w->weight[i];
+    add_piece(w, pcm + (w->done - w->begin) * w->hop, (int64_t)w->piece * w->hop, n);
     w->n_given = n;
     w->done += w->stride;
     w->started = true;
@@ -147,33 +150,43 @@ static void find_window(struct windows *w) {
 static void drop_given(struct windows *w) {
     int64_t rest = w->n_added - w->n_given;
     memmove(w->sum, w->sum + w->n_given, (size_t)rest * sizeof *w->sum);
-    memmove(w->weight, w->weight + w->n_given, (size_t)rest * sizeof *w->weight);
     w->n_added = rest;
     w->n_given = 0;
 }
 
-/* Overlap-add with the triangular weights 0.5 - |t - 0.5| at t = 1 / (n + 1) ... n / (n + 1), in the floats (and the
-   order) of the official NumPy code, so that the result is equal to the last bit for equal pieces. In blocks, as whole
-   numbers of 32 bits become doubles several at a time. */
-static void add_piece(struct windows *w, const float *pcm, int64_t n) {
-    enum { BLOCK = 1024 };
-    double step = 1.0 / (double)(n + 1);
-    if (w->n_added < n) {
-        memset(w->sum + w->n_added, 0, (size_t)(n - w->n_added) * sizeof *w->sum);
-        memset(w->weight + w->n_added, 0, (size_t)(n - w->n_added) * sizeof *w->weight);
-        w->n_added = n;
+/* Of samples at .. at + m of a piece of n: triangular, 0.5 - |t - 0.5| at t = 1 / (n + 1) ... n / (n + 1). The samples
+   of a block are counted in 32 bits, as several such become doubles at a time. */
+static void find_weights(float weights[BLOCK], int64_t at, int64_t m, int64_t n) {
+    double first = (double)(at + 1), step = 1.0 / (double)(n + 1);
+    for (int i = 0; i < (int)m; i++) {
+        float t = (float)((first + i) * step) - 0.5f;
+        weights[i] = 0.5f - (t < 0 ? -t : t);
     }
-    for (int64_t at = 0; at < n; at += BLOCK) {
-        int m = n - at < BLOCK ? (int)(n - at) : BLOCK;
+}
+
+/* Overlap-add of pcm[n], in the floats (and the order) of the official NumPy code, so that the result is equal to the
+   last bit for equal pieces; the first n_final samples are then divided by their weights. */
+static void add_piece(struct windows *w, const float *pcm, int64_t n, int64_t n_final) {
+    float weights[BLOCK];
+    for (int64_t at = 0, m; at < n; at += m) {
+        bool left = at < w->n_added, final = at < n_final;  // something is there from the pieces before; none follows
+        m = n - at < BLOCK ? n - at : BLOCK;
+        if (left && m > w->n_added - at) m = w->n_added - at;
+        if (final && m > n_final - at) m = n_final - at;
+        find_weights(weights, at, m, n);
+        float *sum = w->sum + at, *old = w->weight + at;
         const float *samples = pcm + at;
-        float *sum = w->sum + at, *weights = w->weight + at;
-        for (int i = 0; i < m; i++) {
-            float t = (float)(((double)(at + 1) + i) * step) - 0.5f;
-            float weight = 0.5f - (t < 0 ? -t : t);
-            sum[i] += weight * samples[i];
-            weights[i] += weight;
-        }
+        if (left) {
+            for (int64_t i = 0; i < m; i++) sum[i] += weights[i] * samples[i];
+            for (int64_t i = 0; i < m; i++) weights[i] += old[i];
+        } else
+            for (int64_t i = 0; i < m; i++) sum[i] = weights[i] * samples[i];
+        if (final)
+            for (int64_t i = 0; i < m; i++) sum[i] /= weights[i];
+        else
+            memcpy(w->weight + (at - n_final), weights, (size_t)m * sizeof *weights);
     }
+    w->n_added = n;
 }
 
 static status make_room(struct windows *w, int64_t n) {

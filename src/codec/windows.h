@@ -28,6 +28,8 @@ struct window_shape {
     int first_chunk;  // 1..chunk frames the first piece advances, for an earlier start; chunk as NeuTTS does it
 };
 struct window_shape window_shape_neutts(void);
+/* Codes of the longest window. */
+int windows_longest(struct window_shape shape);
 
 struct windows;
 

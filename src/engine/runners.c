@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/lock.h"
 #include "cpu/cpu.h"
 #include "gpu/gpu.h"
 
@@ -282,7 +283,7 @@ void runners_lose(struct runners *r, struct runner *lost, const char *why) {
 }
 
 status runners_open(struct runners *r) {
-    pthread_mutex_init(&r->lock, NULL);
+    lock_init(&r->lock);
     pthread_cond_init(&r->opened, NULL);
     if (r->choice.gpu && !gpu_is_worth_it(r)) r->choice.gpu = false;
     struct runner *first;

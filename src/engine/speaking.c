@@ -304,8 +304,11 @@ static status write_next(utter_stream *s) {
 // ---- sound ----
 
 static status submit_sound(utter_stream *s, const int32_t *codes, int n) {
-    int64_t n_pcm = (int64_t)n * s->u->codec->config.hop;
+    int hop = s->u->codec->config.hop;
+    int64_t n_pcm = (int64_t)n * hop;
     if (n_pcm > s->pcm_cap) {
+        int64_t longest = s->streaming ? (int64_t)windows_longest(s->shape) * hop : 0;
+        if (n_pcm < longest) n_pcm = longest;  // at once, as windows grow
         free_aligned(s->pcm);
         s->pcm_cap = 0;
         TRY(alloc_for(&s->pcm, (size_t)n_pcm, sizeof *s->pcm, "samples"));
@@ -345,6 +348,15 @@ static status sound_next(utter_stream *s) {
     return n > 0 ? submit_sound(s, codes, n) : UTTER_OK;
 }
 
+// Whether the codec has been given all codes, and all of their windows.
+static bool is_all_sounded(const utter_stream *s, struct utterance *u) {
+    if (!s->streaming) return true;
+    const int32_t *codes;
+    int n;
+    windows_next(u->windows, &codes, &n);
+    return u->sounded_last && n == 0;
+}
+
 // Takes in what the codec has done. Sound that is not fine is not handed out.
 static status sounded(utter_stream *s) {
     struct utterance *u = s->now;
@@ -365,7 +377,7 @@ static status sounded(utter_stream *s) {
     enum verdict verdict = guard_sound(&u->guard, pcm, n);
     if (s->streaming && verdict == SPEECH_SILENT) verdict = SPEECH_FINE;  // a pause, as far as one window can tell
     if (verdict == SPEECH_FINE) TRY(emit(s, pcm, n));
-    if (!s->streaming || (u->cut && verdict != SPEECH_FINE)) u->over = true;
+    if (is_all_sounded(s, u) || (u->cut && verdict != SPEECH_FINE)) u->over = true;
     if (verdict != SPEECH_FINE && !u->cut) garbage(s, u, verdict, 0);
     return UTTER_OK;
 }

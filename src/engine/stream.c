@@ -187,6 +187,8 @@ utter_status utter_read(utter_stream *s, float *samples, size_t capacity, size_t
     return UTTER_OK;
 }
 
+bool stream_is_over(const utter_stream *s) { return s->done && s->failed == UTTER_OK && s->at == s->n_ready; }
+
 void utter_cancel(utter_stream *s) {
     atomic_store(&s->waiter.cancelled, true);
     pthread_mutex_lock(&s->u->runners.lock);

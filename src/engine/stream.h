@@ -87,6 +87,8 @@ struct utter_stream {
     utter_report report;
 };
 
+/* Whether all sound has been read. */
+bool stream_is_over(const utter_stream *s);
 /* Takes in what the devices have done and hands them what is next, without waiting for them. */
 status stream_work(utter_stream *s);
 /* Waits until stream_work has something to take in, the stream is cancelled, or until `until`. */

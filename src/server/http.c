@@ -138,6 +138,13 @@ static enum MHD_Result answer(struct request *r) {
     return result;
 }
 
+void hold_back(struct request *r, bool hold) {
+    if (r->held == hold) return;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info) setsockopt(info->connect_fd, IPPROTO_TCP, TCP_CORK, &(int){hold}, sizeof(int));
+    r->held = hold;
+}
+
 // ---- the library's calls ----
 
 static enum MHD_Result on_request(void *user, struct MHD_Connection *connection, const char *path, const char *method,
@@ -183,6 +190,7 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
     if (!r) return;
     struct server *s = r->server;
     struct outcome outcome = {0};
+    hold_back(r, false);
     peer_watch(r->peer, NULL);
     peer_deadline(r->peer, seconds_from_now(IDLE_S));
     if (how != MHD_REQUEST_TERMINATED_COMPLETED_OK && !r->error)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/lock.h"
 #include "engine/stream.h"
 #include "server/fifo.h"
 #include "server/lanes.h"
@@ -234,6 +235,7 @@ static bool speak(struct jobs *p, struct job *j) {
         if (s != UTTER_OK) break;
         p->n_buffered += j->speech.out.len;
         j->n_out += j->speech.out.len;
+        str_clear(&j->speech.out);
         j->outcome.audio_s = (double)j->speech.n_samples / j->speech.rate_hz;
         if (!ended && j->out.len > 0) wake(j);
     }
@@ -297,7 +299,7 @@ status jobs_new(const struct jobs_options *o, struct jobs **out) {
         return fail_memory((size_t)o->n_threads * sizeof *p->threads, "threads");
     }
     p->options = *o;
-    pthread_mutex_init(&p->lock, NULL);
+    lock_init(&p->lock);
     pthread_cond_init(&p->changed, NULL);
     *out = p;
     return UTTER_OK;
@@ -371,7 +373,6 @@ static status submit(struct jobs *p, struct job *j, const char *caller) {
         return fail(UTTER_LIMIT, "%d texts wait already, which is all that may; try again later", p->queue.n);
     TRY(lanes_put(&p->queue, caller, p->options.n_queue_caller, &j->waits));
     p->n_jobs++;
-    pthread_cond_signal(&p->changed);
     return UTTER_OK;
 }
 
@@ -392,6 +393,7 @@ status jobs_submit(struct jobs *p, struct order *o, const char *caller, const st
         free(j);
         return s;
     }
+    pthread_cond_signal(&p->changed);  // not under the lock, which the thread takes first of all
     *o = (struct order){0};
     *out = j;
     return UTTER_OK;

@@ -74,6 +74,7 @@ struct request {
     struct clone_task *clone;
     bool seed;       // answered as the first server did
     bool announced;  // its failure, to a reader of events
+    bool held;       // what is sent, until there is more
     char *voice, *output;
     const char *format;
     int n_characters;
@@ -121,6 +122,9 @@ struct job_reader request_reader(struct request *r);
 enum MHD_Result submit(struct request *r, struct order *o);
 
 /* ---- the library's calls (http.c) ---- */
+
+/* From now on what is sent waits for more to go with it, a fifth of a second at most; or no longer. */
+void hold_back(struct request *r, bool hold);
 
 /* Begins to serve the socket; the daemon is added to the server's. */
 status http_listen(struct server *s, int fd);

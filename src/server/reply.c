@@ -125,13 +125,17 @@ enum MHD_Result reply_failure(struct request *r, status s, const char *param) {
 
 // ---- sound ----
 
-// Called by the library when it can send: what is there, or the connection sleeps until there is something.
+// Called by the library when it can send: what is there, or the connection sleeps until there is something. The headers
+// go with the first bytes, and the end with the last: a packet costs more than all that is done to fill it.
 static ssize_t next_bytes(void *user, uint64_t position, char *to, size_t capacity) {
-    (void)position;
     struct request *r = user;
     size_t n;
     bool ended;
     status s = job_read(r->job, to, capacity, &n, &ended);
+    if (ended)
+        hold_back(r, true);
+    else if (position > 0)
+        hold_back(r, false);
     if (s != UTTER_OK) {
         free(r->error);
         r->error = strdup(fail_message());
@@ -159,5 +163,6 @@ enum MHD_Result reply_stream(struct request *r, const char *mime) {
     MHD_add_response_header(response, "Content-Type", mime);
     MHD_add_response_header(response, "Cache-Control", "no-store");
     MHD_add_response_header(response, "X-Accel-Buffering", "no");
+    hold_back(r, true);
     return queue(r, 200, response);
 }

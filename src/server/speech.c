@@ -5,6 +5,7 @@
 
 #include "audio/tempo.h"
 #include "base/clock.h"
+#include "engine/stream.h"
 #include "server/json_out.h"
 
 enum { SAMPLES = 16384, MAX_KEPT_SAMPLES = 24000 * 600 };
@@ -39,19 +40,17 @@ static void put_event(struct str *out, json_t *o) {
 static status take_encoded(void *user, const void *bytes, size_t n) {
     struct speech *s = user;
     if (s->order->file) return folder_file_write(s->order->file, bytes, n);
-    str_append(&s->encoded, bytes, n);
-    return str_status(&s->encoded);
+    struct str *to = s->order->events ? &s->encoded : &s->out;
+    str_append(to, bytes, n);
+    return str_status(to);
 }
 
-// What the encoder gave since last time, in the form that the reader wants.
+// What the encoder gave since last time becomes an event, where the reader wants those.
 static status hand_out(struct speech *s) {
     if (s->encoded.len == 0) return UTTER_OK;
-    if (s->order->events) {
-        str_puts(&s->out, "data: {\"type\":\"speech.audio.delta\",\"audio\":\"");
-        base64((const unsigned char *)s->encoded.data, s->encoded.len, &s->out);
-        str_puts(&s->out, "\"}\n\n");
-    } else
-        str_append(&s->out, s->encoded.data, s->encoded.len);
+    str_puts(&s->out, "data: {\"type\":\"speech.audio.delta\",\"audio\":\"");
+    base64((const unsigned char *)s->encoded.data, s->encoded.len, &s->out);
+    str_puts(&s->out, "\"}\n\n");
     str_clear(&s->encoded);
     return str_status(&s->out);
 }
@@ -132,9 +131,7 @@ status speech_open(utter *u, const struct order *o, int first_frames, struct spe
     TRY(utter_speak(u, &r, &s->stream));
     if (o->speed != 1) TRY(tempo_new(s->rate_hz, o->speed, &s->tempo));
     if (o->keep && !o->file) return UTTER_OK;  // to play it alone
-    TRY(audio_encoder_new(o->format, s->rate_hz, take_encoded, s, &s->encoder));
-    str_clear(&s->out);
-    return UTTER_OK;
+    return audio_encoder_new(o->format, s->rate_hz, take_encoded, s, &s->encoder);
 }
 
 static status end(struct speech *s) {
@@ -153,15 +150,14 @@ status speech_step(struct speech *s, bool *ended) {
     float samples[SAMPLES];
     size_t n;
     *ended = false;
-    str_clear(&s->out);
     TRY(utter_read(s->stream, samples, SAMPLES, &n));
-    *ended = n == 0;
-    if (n == 0) return end(s);
+    *ended = stream_is_over(s->stream);
     if (s->tempo) {
         TRY(tempo_push(s->tempo, samples, n));
         TRY(drain_tempo(s));
     } else
         TRY(encode(s, samples, n));
+    if (*ended) return end(s);
     TRY(hand_out(s));
     if (s->order->timestamps) tell_sentences(s);
     return str_status(&s->out);

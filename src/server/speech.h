@@ -14,8 +14,8 @@ struct speech {
     utter_stream *stream;
     struct audio_encoder *encoder;
     struct tempo *tempo;  // NULL: as fast as it is spoken
-    struct str encoded;   // of the step that runs
-    struct str out;       // made by the last step, for the reader
+    struct str encoded;   // of the step that runs, for an event
+    struct str out;       // for the reader, who clears it
     int n_sentences;      // told in events
     int64_t n_samples;    // played, at the order's speed
     float *kept;          // [n_kept] where the order says so
