@@ -1,10 +1,10 @@
 /* Compares utter with the programs that NeuTTS speaks with otherwise, on the same files: prints a table of ratios, and
-   writes NAME.json, NAME.md and NAME.svg.
+   writes NAME.json, NAME.md and NAME.svg. What these have already, and is not measured this time, stays.
 
        compare --models FOLDER --worker FILE [--peers PYTHON --script FILE] [--threads LIST] [--runs N]
                [--only LIST] [--pause SECONDS] [--out NAME]
 
-   LIST is of air, nano, codec, speech. Between two turns the machine is left to others for the pause.
+   LIST is of air, nano, codec, encoder, speech, load. Between two turns the machine is left to others for the pause.
 
    All programs of a measurement are loaded at once and take turns, run after run, so that whatever else the machine
    does meets all of them. Without --peers utter is measured alone. */
@@ -17,88 +17,31 @@
 #include "cli/bench_rig.h"
 #include "cli/options.h"
 #include "machine.h"
-#include "plot.h"
 #include "program.h"
+#include "results.h"
 
-enum { MAX_PROGRAMS = 4, MAX_THREADS = 4, DECODE_STEPS = 32 };
+enum { MAX_PROGRAMS = 4, DECODE_STEPS = 32, ENCODED_S = 5 };
 
 struct compare {
     const char *models, *worker, *peers, *script, *threads, *only, *out;
     int runs, pause_s;
-    struct str table;  // Markdown
-    json_t *rows;
-    struct plot plots[2];
+    char date[16];
+    struct results results;
 };
 
-/* ---- rows ---- */
-
-enum unit { PER_SECOND, MILLISECONDS, MEGABYTES };
-
-static const struct {
-    const char *name;
-    int digits;
-} units[] = {{"tokens/s", 1}, {"ms", 1}, {"MB", 0}};
-
-// A value of `amount` things done in so many seconds, or of bytes.
-static double shown(enum unit unit, double amount, double value) {
-    return unit == PER_SECOND ? amount / value : unit == MILLISECONDS ? value * 1000 : value / 1e6;
-}
-
-static json_t *spread_json(struct spread v, int runs) {
-    return json_pack("{s:f, s:f, s:f, s:i}", "median", v.median, "least", v.least, "most", v.most, "runs", runs);
-}
-
-static void put_spread(struct str *to, struct spread v, int digits) {
-    str_printf(to, "%.*f (%.*f–%.*f)", digits, v.median, digits, v.least, digits, v.most);
-}
-
-struct row {
-    const char *what;
-    int threads;
-    enum unit unit;
-    double amount;
+static const struct plot plots[N_PLOTS] = {
+    {.title = "A code of NeuTTS Air against what came before it", .x_name = "tokens before", .y_name = "ms a code"},
+    {.title = "Time for a text against its length", .x_name = "letters", .y_name = "seconds"},
 };
-
-static struct spread told(const struct row *r, const struct series *s) {
-    struct series t = {.n = s->n};
-    for (int i = 0; i < s->n; i++) t.values[i] = shown(r->unit, r->amount, s->values[i]);
-    return series_spread(&t);
-}
-
-/* A row for each peer: how many times as fast, or as small, utter is, run by run. */
-static void add_row(struct compare *c, const struct row *r, const struct series *series, const struct program *programs,
-                    int n) {
-    const struct spread own = told(r, &series[0]);
-    const int digits = units[r->unit].digits;
-    json_t *entry = json_pack("{s:s, s:i, s:s, s:o}", "what", r->what, "threads", r->threads, "unit",
-                              units[r->unit].name, "utter", spread_json(own, series[0].n));
-    const size_t start = c->table.len;
-    for (int i = 1; i < n || i == 1; i++) {
-        str_printf(&c->table, "| %s | %d | ", r->what, r->threads);
-        put_spread(&c->table, own, digits);
-        str_printf(&c->table, " %s | ", units[r->unit].name);
-        if (i < n && series[i].n > 0) {
-            struct series ratio = {.n = series[i].n};
-            for (int k = 0; k < ratio.n; k++) ratio.values[k] = series[i].values[k] / series[0].values[k];
-            const struct spread peer = told(r, &series[i]), times = series_spread(&ratio);
-            str_printf(&c->table, "%s ", programs[i].name);
-            put_spread(&c->table, peer, digits);
-            str_puts(&c->table, " | ");
-            put_spread(&c->table, times, 2);
-            json_object_set_new(
-                entry, programs[i].name,
-                json_pack("{s:o, s:o}", "value", spread_json(peer, ratio.n), "times", spread_json(times, ratio.n)));
-        } else {
-            str_puts(&c->table, " | ");
-        }
-        str_puts(&c->table, " |\n");
-    }
-    json_array_append_new(c->rows, entry);
-    fputs(str_text(&c->table) + start, stdout);
-    fflush(stdout);
-}
 
 /* ---- taking turns ---- */
+
+static void add_row(struct compare *c, const struct row *row, const struct series *series,
+                    const struct program *programs, int n) {
+    const char *names[MAX_PROGRAMS];
+    for (int i = 0; i < n; i++) names[i] = programs[i].name;
+    results_add(&c->results, row, c->date, series, names, n);
+}
 
 static void say(const struct row *r) { fprintf(stderr, "compare: %s, %d threads\n", r->what, r->threads); }
 
@@ -189,23 +132,20 @@ static status backbone_rows(struct compare *c, const char *model, int threads, s
     for (int tokens = 128; tokens <= 512; tokens *= 4) {
         snprintf(what, sizeof what, "%s: prompt of %d tokens", model, tokens);
         snprintf(command, sizeof command, "prefill %d", tokens);
-        TRY(take_turns(c, &(struct row){what, threads, PER_SECOND, tokens}, p, n, 0, command));
+        TRY(take_turns(c, &(struct row){what, threads, TOKENS_A_SECOND, tokens}, p, n, 0, command));
     }
     for (size_t i = 0; i < sizeof depths / sizeof *depths; i++) {
         snprintf(what, sizeof what, "%s: codes, %d deep", model, depths[i]);
         snprintf(command, sizeof command, "decode 1 %d %d", depths[i], DECODE_STEPS);
-        TRY(take_turns(c, &(struct row){what, threads, PER_SECOND, DECODE_STEPS}, p, n, 0, command));
+        TRY(take_turns(c, &(struct row){what, threads, TOKENS_A_SECOND, DECODE_STEPS}, p, n, 0, command));
     }
     return UTTER_OK;
 }
 
 // Milliseconds a code against depth, the last in the list of threads.
 static status backbone_growth(struct compare *c, struct program *p, int n) {
-    struct plot *plot = &c->plots[0];
-    *plot = (struct plot){.title = "A code of NeuTTS Air against what came before it",
-                          .x_name = "tokens before",
-                          .y_name = "ms a code",
-                          .n = n};
+    struct plot *plot = &c->results.plots[0];
+    plot->n = n;
     for (int depth = 0; depth <= 1600; depth += 320) {
         struct series series[MAX_PROGRAMS] = {0};
         for (int run = 0; run < c->runs; run++)
@@ -257,6 +197,26 @@ static status compare_codec(struct compare *c, const char *type, const char *fil
     return s;
 }
 
+/* ---- the encoder ---- */
+
+// Of a voice's recording. The published one has 24 layers computed and looks at no more than 16 of them.
+static status compare_encoder(struct compare *c, int threads) {
+    const struct files f = files_of(c);
+    struct program p[3] = {0};
+    const int n = c->peers ? 3 : 1;
+    char command[32];
+    snprintf(command, sizeof command, "encode %d", ENCODED_S);
+    status s = start_utter(c, "utter", f.nano, f.codec_f16, threads, &p[0]);
+    if (s == UTTER_OK && c->peers) s = start_peer(c, "PyTorch", "encoder", "24", threads, &p[1]);
+    if (s == UTTER_OK && c->peers) s = start_peer(c, "PyTorch with 16 layers", "encoder", "16", threads, &p[2]);
+    if (s == UTTER_OK) s = open_all(p + 1, n - 1);
+    if (s == UTTER_OK)
+        s = take_turns(c, &(struct row){"encoder F16: 5 s of a voice", threads, SOUND_A_SECOND, ENCODED_S}, p, n, 0,
+                       command);
+    stop_all(p, 3);
+    return s;
+}
+
 /* ---- the whole path ---- */
 
 static status start_official(struct compare *c, const char *name, int codes, int threads, bool watermark,
@@ -293,9 +253,8 @@ static status memory_rows(struct compare *c, int threads, struct program *p, int
 
 // How long utter takes for so many times the sentence.
 static status text_growth(struct compare *c, struct program *speaker) {
-    struct plot *plot = &c->plots[1];
-    *plot =
-        (struct plot){.title = "Time for a text against its length", .x_name = "letters", .y_name = "seconds", .n = 1};
+    struct plot *plot = &c->results.plots[1];
+    plot->n = 1;
     plot->curves[0].name = "utter";
     for (int times = 1; times <= 4; times++) {
         struct str text = {0};
@@ -319,7 +278,7 @@ static status speech_rows(struct compare *c, int threads, struct program *p, int
 }
 
 // From `open` on, in a process that is new each time, with the files in the page cache.
-static status load_row(struct compare *c, int threads, int codes) {
+static status compare_load(struct compare *c, int threads) {
     const struct files f = files_of(c);
     const struct row row = {"load Air and codec", threads, MILLISECONDS, 1};
     struct series series[2] = {0};
@@ -327,15 +286,15 @@ static status load_row(struct compare *c, int threads, int codes) {
     const int n = c->peers ? 2 : 1;
     status s = UTTER_OK;
     say(&row);
-    for (int run = 0; run < 3 && s == UTTER_OK; run++) {
+    for (int run = 0; run < c->runs && s == UTTER_OK; run++) {
         s = start_utter(c, "utter", f.air, f.codec_f16, threads, &p[0]);
-        if (s == UTTER_OK && c->peers) s = start_official(c, "neutts", codes, threads, false, &p[1]);
+        if (s == UTTER_OK && c->peers) s = start_official(c, "neutts", 1, threads, false, &p[1]);
         for (int i = 0; i < n && s == UTTER_OK; i++) {
             double seconds;
             s = program_ask(&p[i], &seconds, 1, "open");
             if (s == UTTER_OK) series_add(&series[i], seconds);
         }
-        if (run == 2 && s == UTTER_OK) add_row(c, &row, series, p, n);
+        if (run == c->runs - 1 && s == UTTER_OK) add_row(c, &row, series, p, n);
         stop_all(p, 2);
     }
     return s;
@@ -357,7 +316,6 @@ static status compare_speech(struct compare *c, int threads, bool last) {
     if (s == UTTER_OK) s = speech_rows(c, threads, p, n);
     if (s == UTTER_OK && last) s = text_growth(c, &p[0]);
     stop_all(p, 3);
-    if (s == UTTER_OK && last) s = load_row(c, threads, codes);
     return s;
 }
 
@@ -378,28 +336,14 @@ static status measure(struct compare *c) {
         if (wants(c, "codec")) TRY(compare_codec(c, "F32", f.codec_f32, threads));
         if (wants(c, "codec")) TRY(compare_codec(c, "F16", f.codec_f16, threads));
         if (wants(c, "codec")) TRY(compare_codec(c, "Q8_0", f.codec_q8, threads));
+        if (wants(c, "encoder")) TRY(compare_encoder(c, threads));
         if (wants(c, "speech")) TRY(compare_speech(c, threads, last));
+        if (wants(c, "load") && last) TRY(compare_load(c, threads));
     }
     return UTTER_OK;
 }
 
-static json_t *lines_json(const struct compare *c) {
-    json_t *lines = json_array();
-    for (int i = 0; i < 2; i++)
-        for (int k = 0; k < c->plots[i].n; k++) {
-            const struct curve *curve = &c->plots[i].curves[k];
-            const struct line l = curve_line(curve);
-            json_t *points = json_array();
-            for (int j = 0; j < curve->n; j++)
-                json_array_append_new(points, json_pack("[f, f]", curve->x[j], curve->y[j]));
-            json_array_append_new(
-                lines, json_pack("{s:s, s:s, s:f, s:f, s:o}", "what", c->plots[i].title, "program", curve->name,
-                                 "at_zero", l.at_zero, "slope", l.slope, "points", points));
-        }
-    return lines;
-}
-
-static void describe(struct compare *c, json_t *machine) {
+static void describe(const struct compare *c, json_t *machine, struct str *to) {
     if (c->peers) {
         char command[1024], versions[512];
         snprintf(command, sizeof command,
@@ -413,59 +357,43 @@ static void describe(struct compare *c, json_t *machine) {
     const char *const keys[] = {"date", "processor", "flags", "system", "compiler", "peers"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const char *value = json_string_value(json_object_get(machine, keys[i]));
-        if (value) str_printf(&c->table, "%s: %s  \n", keys[i], value);
+        if (value) str_printf(to, "%s: %s  \n", keys[i], value);
     }
-    str_printf(&c->table, "cores: %d, load of the system before and after: %.1f, %.1f\n",
+    str_printf(to, "cores: %d, load of the system before and after: %.1f, %.1f\n",
                (int)json_integer_value(json_object_get(machine, "cores")),
                json_real_value(json_object_get(machine, "load")),
                json_real_value(json_object_get(machine, "load_after")));
 }
 
-static status save(const struct compare *c, const char *ending, FILE **out) {
-    char path[512];
-    snprintf(path, sizeof path, "%s.%s", c->out, ending);
-    *out = fopen(path, "w");
-    return *out ? UTTER_OK : fail(UTTER_IO, "cannot write %s", path);
-}
-
-static status write_results(struct compare *c, json_t *machine) {
-    FILE *f;
-    TRY(save(c, "json", &f));
-    json_t *all = json_pack("{s:O, s:O, s:o}", "machine", machine, "rows", c->rows, "lines", lines_json(c));
-    json_dumpf(all, f, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
-    json_decref(all);
-    fclose(f);
-    TRY(save(c, "svg", &f));
-    plot_write(c->plots, 2, f);
-    fclose(f);
-    TRY(save(c, "md", &f));
-    fputs(str_text(&c->table), f);
-    fclose(f);
-    return UTTER_OK;
+static status tell(struct compare *c, json_t *machine) {
+    struct str text = {0};
+    if (c->out) TRY(results_merge(&c->results, c->out, machine));
+    results_put(&c->results, &text);
+    str_putc(&text, '\n');
+    describe(c, machine, &text);
+    status s = str_status(&text);
+    if (s == UTTER_OK && c->out) s = results_write(&c->results, c->out, machine, &text);
+    str_free(&text);
+    return s;
 }
 
 static status run(struct compare *c) {
     json_t *machine = machine_describe();
-    str_puts(&c->table, "| what | threads | utter | peer | times as fast, or as small |\n|---|---|---|---|---|\n");
-    fputs(str_text(&c->table), stdout);
+    struct str head = {0};
+    snprintf(c->date, sizeof c->date, "%s", json_string_value(json_object_get(machine, "date")));
+    results_begin(&c->results, plots);
+    results_put_head(&head);
+    fputs(str_text(&head), stdout);
+    str_free(&head);
     status s = measure(c);
-    for (int i = 0; i < 2 && s == UTTER_OK; i++)
-        for (int k = 0; k < c->plots[i].n; k++) {
-            const struct line l = curve_line(&c->plots[i].curves[k]);
-            str_printf(&c->table, "%s%s, %s: %.4g + %.4g per %s  \n", i || k ? "" : "\n", c->plots[i].title,
-                       c->plots[i].curves[k].name, l.at_zero, l.slope, i ? "letter" : "token");
-        }
-    if (s == UTTER_OK) {
-        str_putc(&c->table, '\n');
-        describe(c, machine);
-        if (c->out) s = write_results(c, machine);
-    }
+    if (s == UTTER_OK) s = tell(c, machine);
     json_decref(machine);
+    results_free(&c->results);
     return s;
 }
 
 int main(int argc, char **argv) {
-    struct compare c = {.threads = "1,2", .runs = 5, .rows = json_array()};
+    struct compare c = {.threads = "1,2", .runs = 5};
     const struct option options[] = {
         {"models", 0, OPTION_TEXT, &c.models, "FOLDER", "", 0, 0},
         {"worker", 0, OPTION_TEXT, &c.worker, "FILE", "", 0, 0},
@@ -483,7 +411,5 @@ int main(int argc, char **argv) {
         s = fail(UTTER_INVALID, "--models and --worker are needed, and --peers with --script");
     if (s == UTTER_OK) s = run(&c);
     if (s != UTTER_OK) fprintf(stderr, "compare: %s\n", fail_message());
-    json_decref(c.rows);
-    str_free(&c.table);
     return s == UTTER_OK ? 0 : 1;
 }

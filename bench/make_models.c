@@ -2,7 +2,7 @@
    the weights say.
 
        make_models FOLDER     air-q4_0.gguf, nano-q4_0.gguf, neucodec.safetensors, neucodec-{f32,f16,q8_0}.gguf,
-                              voices/bench.json
+                              neucodec-encoder-f16.gguf, voices/bench.json
 
    What is there already is left alone. NeuTTS Air's shape is its own. Nano's is a guess that has its published sizes:
    120 M weights without and 229 M with embeddings, Llama-shaped.
@@ -23,7 +23,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/str.h"
-#include "fixtures/codec_rule.h"
+#include "fixtures/encoder_rule.h"
 #include "gguf/layouts.h"
 #include "gguf/write.h"
 #include "models/convert.h"
@@ -353,6 +353,16 @@ static status make_folder(const char *path) {
     return fail(UTTER_IO, "cannot make the folder %s: %s", path, strerror(errno));
 }
 
+/* From a checkpoint of 1.8 GB, which does not stay. */
+static status write_encoder(const char *folder, const char *path) {
+    char source[512];
+    snprintf(source, sizeof source, "%s/encoder.safetensors", folder);
+    status s = fixture_encoder_safetensors(true, source);
+    if (s == UTTER_OK) s = convert_encoder(source, NULL, path, BLOCK_F16);
+    remove(source);
+    return s;
+}
+
 static status make_all(const char *folder) {
     static struct codec_rule_tensor rules[CODEC_RULE_MAX_TENSORS];
     static const struct {
@@ -371,6 +381,7 @@ static status make_all(const char *folder) {
         TRY(codec_rule_write(rules, codec_rule_tensors(true, rules), "", source));
     for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)
         if (wanted(folder, codecs[i].name, path)) TRY(convert_model(source, path, codecs[i].type));
+    if (wanted(folder, "neucodec-encoder-f16.gguf", path)) TRY(write_encoder(folder, path));
     return UTTER_OK;
 }
 

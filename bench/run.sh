@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes models of true shapes, measures utter and, where they are installed, its peers, and keeps the results under
 # bench/results, by date and processor.
-# usage: run.sh BUILD   with THREADS=1,2, RUNS=5, ONLY=air,nano,codec,speech and PAUSE=1 as they are wanted
+# usage: run.sh BUILD   with THREADS=1,2, RUNS=5, ONLY=air,nano,codec,encoder,speech,load, PAUSE=1 and
+# OUT=bench/results/NAME as they are wanted. What is in the results already and is not measured this time stays there.
 set -e
 build=$1 models=$1/bench-models python=$1/bench-peers/bin/python here=$(dirname "$0")
 "$build/bench/make_models" "$models"
@@ -19,4 +20,5 @@ cores=$(nproc)
 [ "$cores" = 1 ] && all=1 || all=1,$cores
 processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1 | tr -cs 'A-Za-z0-9\n' '-' | tr 'A-Z' 'a-z')
 mkdir -p "$here/results"
-"$build/bench/compare" "$@" --threads "${THREADS:-$all}" --out "$here/results/$(date -u +%F)-${processor:-unknown}"
+"$build/bench/compare" "$@" --threads "${THREADS:-$all}" \
+    --out "${OUT:-$here/results/$(date -u +%F)-${processor:-unknown}}"

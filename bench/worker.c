@@ -8,6 +8,7 @@
        prefill TOKENS                seconds
        decode STREAMS DEPTH STEPS    seconds; at DEPTH or up to 512 tokens deeper
        codec FRAMES PIECES           seconds
+       encode SECONDS                seconds, for so much of a recording, by the encoder that lies beside the codec
        speak HOW TEXT                seconds to the first sample, to the last, seconds of sound, codes written;
                                      HOW: 0 whole, 1 streamed, 2 streamed and no further than the first sound
        memory                        bytes resident, the most ever, and of the first what is no file's
@@ -18,13 +19,16 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "cli/bench_rig.h"
+#include "engine/clone.h"
 
 struct worker {
     utter_options options;
     int n_slots;
     utter *u;        // for what is spoken
     struct rig rig;  // for the parts; at most one of the two is open, so that memory is that of one
+    struct voice_encoder *encoder;
     struct rig_files files;
 };
 
@@ -55,6 +59,32 @@ static status speak(struct worker *w, enum speaking how, const char *text) {
     return UTTER_OK;
 }
 
+/* Noise, as long as a recording: what is said in it does not change what there is to do. */
+static status encode(struct worker *w, int recording_s, double *seconds) {
+    struct clip clip = {.n = (int64_t)recording_s * CLONE_RATE_HZ, .seconds = recording_s};
+    struct str path = {0};
+    float *pcm;
+    int32_t *codes;
+    int n_codes;
+    if (!w->encoder) {
+        status s = encoder_find(NULL, w->options.codec, &path);
+        if (s == UTTER_OK) s = voice_encoder_open(str_text(&path), &w->options, &w->encoder);
+        str_free(&path);
+        TRY(s);
+    }
+    TRY(alloc_for(&pcm, (size_t)clip.n, sizeof *pcm, "a recording"));
+    uint32_t random = 1;
+    for (int64_t i = 0; i < clip.n; i++)
+        pcm[i] = (float)((random = random * 1664525 + 1013904223) >> 8) * 0x1p-24f - 0.5f;
+    clip.pcm = pcm;
+    const int64_t since = clock_ns();
+    status s = voice_encoder_encode(w->encoder, &clip, NULL, NULL, &codes, &n_codes);
+    *seconds = (double)(clock_ns() - since) * 1e-9;
+    if (s == UTTER_OK) free_aligned(codes);
+    free_aligned(pcm);
+    return s;
+}
+
 static status answer(struct worker *w, const char *line) {
     int a, b, c, n = 0;
     double seconds = 0;
@@ -76,6 +106,8 @@ static status answer(struct worker *w, const char *line) {
     } else if (sscanf(line, "codec %d %d", &a, &b) == 2) {
         TRY(open_parts(w));
         TRY(rig_codec(&w->rig, a, b, &seconds));
+    } else if (sscanf(line, "encode %d", &a) == 1 && a > 0 && a <= CLONE_MAX_SECONDS) {
+        TRY(encode(w, a, &seconds));
     } else {
         return fail(UTTER_INVALID, "unknown: %s", line);
     }
@@ -100,6 +132,7 @@ int main(int argc, char **argv) {
         if (answer(&w, line) != UTTER_OK) printf("error %s\n", fail_message());
         fflush(stdout);
     }
+    voice_encoder_close(w.encoder);
     rig_close(&w.rig);
     utter_close(w.u);
     rig_files_free(&w.files);

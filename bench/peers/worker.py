@@ -3,6 +3,7 @@
     worker.py llama MODEL.gguf THREADS           llama-cpp-python: prefill, decode
     worker.py onnx CODEC.onnx THREADS            onnxruntime: codec
     worker.py torch CODEC.safetensors THREADS    the neucodec package's decoder in PyTorch: codec
+    worker.py encoder LAYERS THREADS             the neucodec package's encoder in PyTorch: encode
     worker.py official MODEL.gguf CODEC.onnx VOICE.json CODES THREADS [watermark]
                                                  the neutts package: speak, as its infer and infer_stream do it
 
@@ -101,6 +102,34 @@ class Torch:
         return time.perf_counter() - since
 
 
+class Encoder:
+    """The package's NeuCodec, with weights as PyTorch draws them, in place of what it would fetch. It computes all 24
+    layers of the semantic model, of which it uses 16: as it is, or with these alone."""
+
+    def __init__(self, layers, threads):
+        self.layers, self.threads = int(layers), int(threads)
+
+    def open(self):
+        import neucodec.model as package
+        import torch
+        import transformers
+        torch.set_num_threads(self.threads)
+        self.torch = torch
+        package.Wav2Vec2BertModel.from_pretrained = lambda *_, **options: transformers.Wav2Vec2BertModel(
+            transformers.Wav2Vec2BertConfig(**options))
+        package.AutoFeatureExtractor.from_pretrained = lambda *_: transformers.SeamlessM4TFeatureExtractor()
+        self.model = package.NeuCodec(24000, 480).eval()
+        semantic = self.model.semantic_model.encoder
+        semantic.layers = semantic.layers[:self.layers]
+
+    def encode(self, seconds):
+        recording = self.torch.rand(1, 1, 16000 * seconds) - 0.5
+        since = time.perf_counter()
+        with self.torch.no_grad():
+            self.model.encode_code(recording)
+        return time.perf_counter() - since
+
+
 class Official:
     """The package's own class and methods; changed are the number of threads and how many codes it writes."""
 
@@ -149,7 +178,7 @@ def memory():
 
 
 def main():
-    worker = {"llama": Llama, "onnx": Onnx, "torch": Torch, "official": Official}[sys.argv[1]](*sys.argv[2:])
+    worker = {"llama": Llama, "onnx": Onnx, "torch": Torch, "encoder": Encoder, "official": Official}[sys.argv[1]](*sys.argv[2:])
     for line in sys.stdin:
         command, _, rest = line.strip().partition(" ")
         try:
