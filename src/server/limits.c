@@ -87,8 +87,11 @@ static status find_or_add(struct limits *l, const char *name, int64_t now_ns, st
 static status take(struct caller *c, double rate, double burst_s, int at_once, int64_t now_ns, double *retry_s) {
     if (at_once > 0 && c->n_active >= at_once) {
         *retry_s = 1;
-        return fail(UTTER_LIMIT, "%d of your requests are being served already, which is all that may at once",
-                    c->n_active);
+        return fail(
+            UTTER_LIMIT,
+            "%d of your requests %s being served already, which is all that may at once; read what they give to "
+            "its end, or close them",
+            c->n_active, c->n_active == 1 ? "is" : "are");
     }
     if (rate <= 0) return UTTER_OK;
     double a_second = rate / 60, most = fmax(1, a_second * burst_s);

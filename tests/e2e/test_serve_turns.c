@@ -125,12 +125,41 @@ static void test_who_stands_still_keeps_nobody_waiting(void **state) {
     assert_int_equal(serve_end(&s, SIGTERM), 0);
 }
 
+// Put aside, it keeps nobody's place, but counts for the caller until it is read to its end.
+static void test_what_is_not_read_counts(void **state) {
+    (void)state;
+    static const char stalled[] = "X-Forwarded-For: 192.0.2.1\r\n";
+    static const char text[] = "{\"input\": \"I read.\", \"response_format\": \"pcm\"}";
+    struct served s = serve_start("--places 1 --at-once 1 --proxies 127.0.0.1");
+    char *body = serve_sentences("wav", 10);  // more than is kept for a reader
+    int fd = serve_begin(&s, SPEECH, stalled, body);
+    serve_wait_metric(&s, "utter_slots_active", 1);
+    struct answer a = serve_post(&s, SPEECH, text);
+    assert_int_equal(a.status, 200);
+    answer_free(&a);
+    serve_wait_metric(&s, "utter_slots_parked", 1);
+    a = serve_ask(&s, "POST", SPEECH, stalled, text, sizeof text - 1);
+    assert_int_equal(a.status, 429);
+    assert_non_null(strstr(a.body, "read what they give"));
+    answer_free(&a);
+    a = serve_receive(fd);
+    assert_true(a.whole);
+    answer_free(&a);
+    close(fd);
+    a = serve_ask(&s, "POST", SPEECH, stalled, text, sizeof text - 1);
+    assert_int_equal(a.status, 200);
+    answer_free(&a);
+    free(body);
+    assert_int_equal(serve_end(&s, SIGTERM), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_callers_take_turns),
         cmocka_unit_test(test_callers_behind_a_proxy_take_turns),
         cmocka_unit_test(test_who_is_forwarded_is_known_of_proxies_alone),
         cmocka_unit_test(test_who_stands_still_keeps_nobody_waiting),
+        cmocka_unit_test(test_what_is_not_read_counts),
     };
     return cmocka_run_group_tests(tests, run_setup, run_cleanup);
 }
