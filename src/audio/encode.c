@@ -34,8 +34,13 @@ static status wav_open(struct audio_encoder *e) {
 }
 
 static status pcm_push(struct audio_encoder *e, const float *samples, size_t n) {
+    int16_t rounded[ENCODE_BLOCK];
     unsigned char bytes[ENCODE_BLOCK * 2];
-    encode_pcm16(samples, n, bytes);
+    encode_pcm16(samples, n, rounded);
+    for (size_t i = 0; i < n; i++) {
+        bytes[2 * i] = (unsigned char)rounded[i];
+        bytes[2 * i + 1] = (unsigned char)(rounded[i] >> 8);
+    }
     return encode_write(e, bytes, n * 2);
 }
 
@@ -49,16 +54,15 @@ static status wav_end(struct audio_encoder *e) {
 
 static const struct encoder_kind kinds[] = {
     [AUDIO_WAV] = {"wav", "audio/wav", NULL, wav_open, pcm_push, wav_end, NULL},
-    [AUDIO_FLAC] = {"flac", "audio/flac", NULL, encode_sndfile_open, encode_sndfile_push, encode_sndfile_end,
-                    encode_sndfile_close},
+    [AUDIO_FLAC] = {"flac", "audio/flac", NULL, encode_flac_open, encode_flac_push, encode_flac_end, encode_flac_close},
     [AUDIO_MP3] = {"mp3", "audio/mpeg", NULL, encode_mp3_open, encode_mp3_push, encode_mp3_end, encode_mp3_close},
     [AUDIO_OPUS] = {"opus", "audio/ogg; codecs=opus", NULL, encode_opus_open, encode_opus_push, encode_opus_end,
                     encode_opus_close},
     [AUDIO_AAC] = {"aac", "audio/aac", encode_aac_available, encode_aac_open, encode_aac_push, encode_aac_end,
                    encode_aac_close},
     [AUDIO_PCM] = {"pcm", "audio/pcm", NULL, NULL, pcm_push, NULL, NULL},
-    [AUDIO_VORBIS] = {"ogg", "audio/ogg", NULL, encode_sndfile_open, encode_sndfile_push, encode_sndfile_end,
-                      encode_sndfile_close},
+    [AUDIO_VORBIS] = {"ogg", "audio/ogg", NULL, encode_vorbis_open, encode_vorbis_push, encode_vorbis_end,
+                      encode_vorbis_close},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -88,25 +92,25 @@ status encode_write(struct audio_encoder *e, const void *bytes, size_t n) {
     return e->failed = e->write(e->user, bytes, n);
 }
 
-void encode_pcm16(const float *samples, size_t n, unsigned char *out) {
-    // Added to so large a number, a small one is rounded to a whole one and stands in the lowest bits, without a call
-    // for each as lrintf would be.
+// Added to so large a number, a small one is rounded to a whole one and stands in the lowest bits, without a call for
+// each as lrintf would be.
+void encode_pcm16(const float *samples, size_t n, int16_t *out) {
     const float large = 3 << 22;
     for (size_t i = 0; i < n; i++) {
         float rounded = samples[i] * 32767.0f + large;
         uint32_t bits;
         memcpy(&bits, &rounded, sizeof bits);
-        out[2 * i] = (unsigned char)bits;
-        out[2 * i + 1] = (unsigned char)(bits >> 8);
+        out[i] = (int16_t)bits;
     }
 }
 
-status audio_encoder_new(enum audio_format f, int rate_hz, audio_write_fn *write, void *user,
-                         struct audio_encoder **out) {
+static status open_encoder(enum audio_format f, int rate_hz, bool has_head, audio_write_fn *write, void *user,
+                           struct audio_encoder **out) {
     *out = NULL;
     struct audio_encoder *e = calloc(1, sizeof *e);
     if (!e) return fail_memory(sizeof *e, "an encoder");
-    *e = (struct audio_encoder){.kind = &kinds[f], .format = f, .rate_hz = rate_hz, .write = write, .user = user};
+    *e = (struct audio_encoder){
+        .kind = &kinds[f], .rate_hz = rate_hz, .has_head = has_head, .write = write, .user = user};
     status s = e->kind->open ? e->kind->open(e) : UTTER_OK;
     if (s != UTTER_OK) {
         audio_encoder_free(e);
@@ -114,6 +118,16 @@ status audio_encoder_new(enum audio_format f, int rate_hz, audio_write_fn *write
     }
     *out = e;
     return UTTER_OK;
+}
+
+status audio_encoder_new(enum audio_format f, int rate_hz, audio_write_fn *write, void *user,
+                         struct audio_encoder **out) {
+    return open_encoder(f, rate_hz, true, write, user, out);
+}
+
+status audio_encoder_new_stream(enum audio_format f, int rate_hz, audio_write_fn *write, void *user,
+                                struct audio_encoder **out) {
+    return open_encoder(f, rate_hz, false, write, user, out);
 }
 
 status audio_encoder_push(struct audio_encoder *e, const float *samples, size_t n) {
@@ -142,7 +156,7 @@ status audio_encoder_end(struct audio_encoder *e) {
 
 void audio_encoder_head(const struct audio_encoder *e, const unsigned char **bytes, size_t *n) {
     *bytes = e->head;
-    *n = e->n_head;
+    *n = e->has_head ? e->n_head : 0;
 }
 
 void audio_encoder_free(struct audio_encoder *e) {

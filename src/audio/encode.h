@@ -39,6 +39,10 @@ struct audio_encoder;
 /* UTTER_UNSUPPORTED for a rate that the format has not (Opus: 8, 12, 16, 24 and 48 kHz). May write. */
 status audio_encoder_new(enum audio_format f, int rate_hz, audio_write_fn *write, void *user,
                          struct audio_encoder **out);
+/* As it, for bytes that nobody goes back to: there will be no head, nor the work that only a head would show (FLAC's
+   checksum of all samples). */
+status audio_encoder_new_stream(enum audio_format f, int rate_hz, audio_write_fn *write, void *user,
+                                struct audio_encoder **out);
 /* samples: float [n]. After a failure only audio_encoder_free is of use. */
 status audio_encoder_push(struct audio_encoder *e, const float *samples, size_t n);
 /* Writes what was held back. */

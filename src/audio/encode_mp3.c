@@ -66,7 +66,7 @@ status encode_mp3_push(struct audio_encoder *e, const float *samples, size_t n) 
 status encode_mp3_end(struct audio_encoder *e) {
     struct mp3_state *state = e->state;
     TRY(hand_on(e, lame_encode_flush(state->lame, state->out, ROOM)));
-    size_t n = lame_get_lametag_frame(state->lame, NULL, 0);
+    size_t n = e->has_head ? lame_get_lametag_frame(state->lame, NULL, 0) : 0;
     if (n == 0 || n > e->n_bytes) return UTTER_OK;
     e->head = malloc(n);
     if (!e->head) return fail_memory(n, "an MP3 header");

@@ -22,7 +22,7 @@ struct encoder_kind {
 struct audio_encoder {
     const struct encoder_kind *kind;
     int rate_hz;
-    enum audio_format format;
+    bool has_head;  // what is only known at the end is wanted
     audio_write_fn *write;
     void *user;
     void *state;  // the kind's own
@@ -36,13 +36,18 @@ struct audio_encoder {
 /* Hands bytes[n] on. */
 status encode_write(struct audio_encoder *e, const void *bytes, size_t n);
 
-/* out: [n] little-endian 16 bits */
-void encode_pcm16(const float *samples, size_t n, unsigned char *out);
+/* out: [n] */
+void encode_pcm16(const float *samples, size_t n, int16_t *out);
 
-status encode_sndfile_open(struct audio_encoder *e);
-status encode_sndfile_push(struct audio_encoder *e, const float *samples, size_t n);
-status encode_sndfile_end(struct audio_encoder *e);
-void encode_sndfile_close(struct audio_encoder *e);
+status encode_flac_open(struct audio_encoder *e);
+status encode_flac_push(struct audio_encoder *e, const float *samples, size_t n);
+status encode_flac_end(struct audio_encoder *e);
+void encode_flac_close(struct audio_encoder *e);
+
+status encode_vorbis_open(struct audio_encoder *e);
+status encode_vorbis_push(struct audio_encoder *e, const float *samples, size_t n);
+status encode_vorbis_end(struct audio_encoder *e);
+void encode_vorbis_close(struct audio_encoder *e);
 
 status encode_opus_open(struct audio_encoder *e);
 status encode_opus_push(struct audio_encoder *e, const float *samples, size_t n);

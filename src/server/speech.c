@@ -131,7 +131,8 @@ status speech_open(utter *u, const struct order *o, int first_frames, struct spe
     TRY(utter_speak(u, &r, &s->stream));
     if (o->speed != 1) TRY(tempo_new(s->rate_hz, o->speed, &s->tempo));
     if (o->keep && !o->file) return UTTER_OK;  // to play it alone
-    return audio_encoder_new(o->format, s->rate_hz, take_encoded, s, &s->encoder);
+    if (o->file) return audio_encoder_new(o->format, s->rate_hz, take_encoded, s, &s->encoder);
+    return audio_encoder_new_stream(o->format, s->rate_hz, take_encoded, s, &s->encoder);
 }
 
 static status end(struct speech *s) {

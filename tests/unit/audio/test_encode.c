@@ -160,6 +160,18 @@ static void test_flac(void **state) {
     check(AUDIO_FLAC, SF_FORMAT_FLAC | SF_FORMAT_PCM_16, RATE / 10, 0, 0, 80);
 }
 
+// A file's head has the checksum of its samples; nobody would see that of a stream, and it is not worked out.
+static void test_flac_has_a_checksum_in_its_head(void **state) {
+    (void)state;
+    enum { CHECKSUM_AT = 26, CHECKSUM = 16 };
+    static const unsigned char none[CHECKSUM];
+    struct encoded r = encode(AUDIO_FLAC);
+    assert_true(r.n_head >= CHECKSUM_AT + CHECKSUM);
+    assert_memory_equal(r.bytes.data + CHECKSUM_AT, none, CHECKSUM);
+    assert_memory_not_equal(r.head + CHECKSUM_AT, none, CHECKSUM);
+    encoded_free(&r);
+}
+
 static void test_vorbis(void **state) {
     (void)state;
     check(AUDIO_VORBIS, SF_FORMAT_OGG | SF_FORMAT_VORBIS, COUNT, 0, 0, 20);
@@ -256,12 +268,36 @@ static void test_aac(void **state) {
 
 static const enum audio_format all[] = {AUDIO_WAV, AUDIO_FLAC, AUDIO_MP3,   AUDIO_OPUS,
                                         AUDIO_AAC, AUDIO_PCM,  AUDIO_VORBIS};
-enum { N_ALL = sizeof all / sizeof *all };
 
 static bool here(enum audio_format f) {
     enum audio_format format;
     return audio_format_parse(audio_format_name(f), &format) == UTTER_OK;
 }
+
+// Streams are what files are, but for the head.
+static void test_streams_have_no_head(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (!here(all[i]) || all[i] == AUDIO_OPUS || all[i] == AUDIO_VORBIS)
+            continue;  // those begin with a random number
+        struct encoded file = encode(all[i]);
+        struct bytes stream = {0};
+        struct audio_encoder *e;
+        const unsigned char *head;
+        size_t n;
+        assert_ok(audio_encoder_new_stream(all[i], RATE, take, &stream, &e));
+        assert_ok(audio_encoder_push(e, voice, COUNT));
+        assert_ok(audio_encoder_end(e));
+        audio_encoder_head(e, &head, &n);
+        assert_int_equal(n, 0);
+        audio_encoder_free(e);
+        assert_int_equal(stream.n, file.bytes.n);
+        assert_memory_equal(stream.data, file.bytes.data, stream.n);
+        free(stream.data);
+        encoded_free(&file);
+    }
+}
+enum { N_ALL = sizeof all / sizeof *all };
 
 static void test_names(void **state) {
     (void)state;
@@ -370,6 +406,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wav),
         cmocka_unit_test(test_flac),
+        cmocka_unit_test(test_flac_has_a_checksum_in_its_head),
+        cmocka_unit_test(test_streams_have_no_head),
         cmocka_unit_test(test_vorbis),
         cmocka_unit_test(test_opus),
         cmocka_unit_test(test_mp3),
