@@ -32,6 +32,7 @@ struct profile {
     utter_report report;
     struct stages stages;
     struct machine_peaks peaks;
+    double backbone_bytes_s, codec_bytes_s;  // as fast as that many weights are read: out of a cache, if they fit
     bool is_gpu;
 };
 
@@ -129,8 +130,8 @@ static status speak(struct profile *p, struct audio_encoder *e) {
     return s;
 }
 
-// The same without anybody listening: kernels are warm, pages are there, and what is read of the prompt is the voice. The
-// text begins otherwise, or all of it would have been read.
+// The same without anybody listening: kernels are warm, pages are there, and what is read of the prompt is the voice.
+// The text begins otherwise, or all of it would have been read.
 static status warm_up(struct profile *p) {
     utter_request request = p->request;
     struct str text = {0};
@@ -150,6 +151,15 @@ static status warm_up(struct profile *p) {
     return s;
 }
 
+// Before the request and behind it: what is in the way of one is perhaps not in the way of the other.
+static status measure_machine(struct profile *p) {
+    if (p->is_gpu) return UTTER_OK;
+    const int n = p->options.n_threads;
+    TRY(machine_peaks(n, &p->peaks));
+    TRY(machine_bandwidth(n, work_weights(p->u, "decode"), &p->backbone_bytes_s));
+    return machine_bandwidth(n, work_weights(p->u, "codec"), &p->codec_bytes_s);
+}
+
 static status run(struct profile *p) {
     TRY(stop_begin());
     TRY(open_output(p));
@@ -158,7 +168,7 @@ static status run(struct profile *p) {
     utter_state state;
     TRY(utter_state_get(p->u, &state));
     p->is_gpu = state.is_gpu;
-    if (!p->is_gpu) TRY(machine_peaks(p->options.n_threads, &p->peaks));
+    TRY(measure_machine(p));
     if (!p->cold) TRY(warm_up(p));
     struct audio_encoder *e;
     TRY(audio_encoder_new(p->format, utter_sample_rate(p->u), write_bytes, p, &e));
@@ -167,6 +177,7 @@ static status run(struct profile *p) {
     audio_encoder_free(e);
     if (s == UTTER_OK) s = spans_status(&p->spans);
     if (s == UTTER_OK) s = spans_sum(&p->spans, p->total_s, &p->stages);
+    if (s == UTTER_OK) s = measure_machine(p);
     return s;
 }
 
@@ -177,14 +188,28 @@ struct told {
     double bandwidth, arithmetic;  // of what the machine can do, 0..1; 0: not known
 };
 
+// A stage that did better than what was measured shows what the machine can.
+static double share_of(double rate, double most) { return rate < most ? rate / most : 1; }
+
 static struct told tell(const struct profile *p, const struct stage *stage) {
     struct told t = {.work = work_of(p->u, &p->spans, stage->name)};
     if (p->is_gpu || stage->busy_s <= 0 || t.work.operations <= 0) return t;
-    const double most = t.work.on_bytes && p->peaks.byte_ops_s > 0 ? p->peaks.byte_ops_s : p->peaks.float_ops_s;
-    t.bandwidth = t.work.bytes / stage->busy_s / p->peaks.bytes_s;
-    t.arithmetic = t.work.operations / stage->busy_s / most;
+    const bool decode = strcmp(stage->name, "decode") == 0, codec = strcmp(stage->name, "codec") == 0;
+    if (p->peaks.ops_s[t.work.on] <= 0) t.work.on = ON_FLOATS;
+    if (!decode && p->peaks.ops_s[ON_TILES] > 0) t.work.on = ON_TILES;  // which take many tokens at once
+    t.bandwidth = share_of(t.work.bytes / stage->busy_s, codec ? p->codec_bytes_s : p->backbone_bytes_s);
+    t.arithmetic = share_of(t.work.operations / stage->busy_s, p->peaks.ops_s[t.work.on]);
     return t;
 }
+
+static const struct {
+    const char *name, *operations, *by;  // in words, and in JSON
+} arithmetics[N_ARITHMETIC] = {
+    [ON_FLOATS] = {"floats", "float_operations_s", "float_by"},
+    [ON_WORDS] = {"16-bit integers", "word_operations_s", "word_by"},
+    [ON_BYTES] = {"bytes", "byte_operations_s", "byte_by"},
+    [ON_TILES] = {"bfloat16", "tile_operations_s", "tile_by"},
+};
 
 static void print_text(const struct profile *p) {
     const double audio_s = (double)p->n_samples / utter_sample_rate(p->u);
@@ -200,16 +225,28 @@ static void print_text(const struct profile *p) {
         if (t.work.operations > 0 && s->busy_s > 0)
             printf(" %9.2f  %9.1f", t.work.bytes / s->busy_s / 1e9, t.work.operations / s->busy_s / 1e9);
         if (t.bandwidth > 0)
-            printf("  %3.0f%%, %3.0f%%: %s", t.bandwidth * 100, t.arithmetic * 100,
-                   t.bandwidth > t.arithmetic ? "nearer to the memory's limit" : "nearer to the arithmetic's limit");
+            printf("  %3.0f%%, %3.0f%% of %s: nearer to the %s limit", t.bandwidth * 100, t.arithmetic * 100,
+                   arithmetics[t.work.on].name, t.bandwidth > t.arithmetic ? "memory's" : "arithmetic's");
         putchar('\n');
     }
     printf("%-10s %9.2f\n", "all", p->total_s * 1000);
     if (p->is_gpu) return;
-    printf("\nthis machine, measured just now with %d threads: memory %.1f GB/s, floats %.0f Gop/s (%s)",
-           p->peaks.n_threads, p->peaks.bytes_s / 1e9, p->peaks.float_ops_s / 1e9, p->peaks.float_by);
-    if (p->peaks.byte_ops_s > 0) printf(", bytes %.0f Gop/s (%s)", p->peaks.byte_ops_s / 1e9, p->peaks.byte_by);
-    printf("\nabove 100%% of the memory: the weights were still in a cache\n");
+    printf("\nthis machine, measured with %d threads: memory %.1f GB/s", p->peaks.n_threads, p->peaks.bytes_s / 1e9);
+    for (int i = 0; i < N_ARITHMETIC; i++)
+        if (p->peaks.ops_s[i] > 0)
+            printf(", %s %.0f Gop/s (%s)", arithmetics[i].name, p->peaks.ops_s[i] / 1e9, p->peaks.by[i]);
+    printf("\nas many bytes as the backbone's weights have are read at %.1f GB/s, as the codec's at %.1f GB/s\n",
+           p->backbone_bytes_s / 1e9, p->codec_bytes_s / 1e9);
+}
+
+static json_t *machine_json(const struct profile *p) {
+    json_t *machine = json_pack("{s:i, s:f, s:f, s:f}", "threads", p->peaks.n_threads, "bytes_s", p->peaks.bytes_s,
+                                "backbone_bytes_s", p->backbone_bytes_s, "codec_bytes_s", p->codec_bytes_s);
+    for (int i = 0; i < N_ARITHMETIC; i++) {
+        json_object_set_new(machine, arithmetics[i].operations, json_real(p->peaks.ops_s[i]));
+        json_object_set_new(machine, arithmetics[i].by, json_string(p->peaks.by[i]));
+    }
+    return machine;
 }
 
 static void print_json(const struct profile *p) {
@@ -227,6 +264,7 @@ static void print_json(const struct profile *p) {
         if (t.bandwidth > 0) {
             json_object_set_new(o, "memory_share", json_real(t.bandwidth));
             json_object_set_new(o, "arithmetic_share", json_real(t.arithmetic));
+            json_object_set_new(o, "arithmetic", json_string(arithmetics[t.work.on].name));
         }
         json_array_append_new(stages, o);
     }
@@ -235,12 +273,7 @@ static void print_json(const struct profile *p) {
                   utter_describe(p->u), "total_s", p->total_s, "first_audio_s", p->first_audio_s, "audio_s",
                   (double)p->n_samples / utter_sample_rate(p->u), "codes", (json_int_t)p->report.n_codes, "retries",
                   p->report.n_retries, "bytes_written", (json_int_t)p->n_written, "stages", stages);
-    if (!p->is_gpu)
-        json_object_set_new(
-            all, "machine",
-            json_pack("{s:i, s:f, s:f, s:s, s:f, s:s}", "threads", p->peaks.n_threads, "bytes_s", p->peaks.bytes_s,
-                      "float_operations_s", p->peaks.float_ops_s, "float_by", p->peaks.float_by, "byte_operations_s",
-                      p->peaks.byte_ops_s, "byte_by", p->peaks.byte_by));
+    if (!p->is_gpu) json_object_set_new(all, "machine", machine_json(p));
     json_print(all, stdout);
 }
 

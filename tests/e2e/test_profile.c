@@ -52,14 +52,21 @@ static void test_stages_add_up(void **state) {
         assert_true(number(stage(profile, networks[i]), "count") > 0);
         assert_true(number(stage(profile, networks[i]), "bytes") > 0);
         assert_true(number(stage(profile, networks[i]), "operations") > 0);
-        assert_true(number(stage(profile, networks[i]), "memory_share") > 0);
+        static const char *const shares[] = {"memory_share", "arithmetic_share"};
+        for (size_t k = 0; k < 2; k++) {
+            const double share = number(stage(profile, networks[i]), shares[k]);
+            if (share <= 0 || share > 1) fail_msg("%s of %s is %g", shares[k], networks[i], share);
+        }
     }
     // codes written and frames decoded are what was spoken
     assert_true(number(stage(profile, "decode"), "count") >= number(profile, "codes"));
     assert_true(number(profile, "first_audio_s") <= total);
     const json_t *machine = json_object_get(profile, "machine");
-    assert_true(number(machine, "bytes_s") > 0);
-    assert_true(number(machine, "float_operations_s") > 0);
+    static const char *const measured[] = {"bytes_s", "backbone_bytes_s", "codec_bytes_s", "float_operations_s"};
+    for (size_t i = 0; i < 4; i++) {
+        const double rate = number(machine, measured[i]);
+        if (!(rate > 0 && rate < 1e16)) fail_msg("%s is %g", measured[i], rate);
+    }
     assert_int_equal((long)number(profile, "bytes_written"), file_size("out.flac"));
     json_decref(profile);
 }
@@ -90,6 +97,36 @@ static void test_trace_is_one(void **state) {
     assert_non_null(strstr(r->out, "\nall "));
 }
 
+/* What the trace's spans add up to is what the stages are said to be. */
+static void test_trace_and_stages_agree(void **state) {
+    (void)state;
+    const struct result *r =
+        run("utter profile --model built-in --device cpu --stream --json --trace t2.json One, two, "
+            "three, four. && cat t2.json >&2");
+    if (r->code != 0) fail_msg("%s%s", r->out, r->err);
+    json_t *profile = json_of(r->out), *trace = json_of(r->err);
+    const json_t *stages = json_object_get(profile, "stages"), *events = json_object_get(trace, "traceEvents");
+    for (size_t i = 0; i < json_array_size(stages); i++) {
+        const json_t *s = json_array_get(stages, i);
+        const char *name = json_string_value(json_object_get(s, "stage"));
+        double seconds = 0, count = 0, calls = 0;
+        for (size_t k = 0; k < json_array_size(events); k++) {
+            const json_t *e = json_array_get(events, k);
+            if (strcmp(json_string_value(json_object_get(e, "ph")), "X") != 0) continue;
+            if (strcmp(json_string_value(json_object_get(e, "name")), name) != 0) continue;
+            seconds += number(e, "dur") * 1e-6;
+            count += number(json_object_get(e, "args"), "count");
+            calls++;
+        }
+        if (strcmp(name, "other") == 0) continue;  // what no span covers
+        if (calls != number(s, "calls") || count != number(s, "count") || fabs(seconds - number(s, "busy_s")) > 1e-6)
+            fail_msg("%s: %g s, %g, %g calls in the trace; %g s, %g, %g calls told", name, seconds, count, calls,
+                     number(s, "busy_s"), number(s, "count"), number(s, "calls"));
+    }
+    json_decref(profile);
+    json_decref(trace);
+}
+
 static void test_what_makes_no_sense(void **state) {
     (void)state;
     assert_int_equal(run("utter profile")->code, 2);
@@ -105,6 +142,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stages_add_up),
         cmocka_unit_test(test_trace_is_one),
+        cmocka_unit_test(test_trace_and_stages_agree),
         cmocka_unit_test(test_what_makes_no_sense),
     };
     return cmocka_run_group_tests(tests, run_setup, run_cleanup);
