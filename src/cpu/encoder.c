@@ -21,6 +21,7 @@ static status pack_weights(struct cpu_encoder *e) {
     for (int i = 0; i < n; i++) list[i] = (struct to_pack){.m = &e->encoder->linears[i]->w, .out = &e->packed[i]};
     status s = pack_all(e->kernels, e->pool, list, n, "the weights of the encoder", &e->weights);
     free_aligned(list);
+    gguf_rest(e->encoder->file);  // it is as large again
     return s;
 }
 
