@@ -64,13 +64,15 @@ static void finish(struct lane *l, struct call *c, status result, const char *wh
     c->ended = clock_ns();
     c->result = result;
     if (result != UTTER_OK) snprintf(c->message, sizeof c->message, "%s", why);
-    pthread_cond_signal(&c->waiter->changed);
+    if (c->awaited || c->unwanted) pthread_cond_signal(&c->waiter->changed);
 }
 
 void lane_submit(struct lane *l, struct call *c) {
     c->state = CALL_QUEUED;
     c->n_done = c->n_kept = 0;
     c->spoiled = c->unwanted = false;
+    c->awaited = true;
+    c->read.n = 0;
     c->result = UTTER_OK;
     c->asked = c->placed = c->began = c->ended = clock_ns();
     c->busy_ns = 0;
@@ -78,11 +80,10 @@ void lane_submit(struct lane *l, struct call *c) {
     struct call **end = &l->first;
     while (*end) end = &(*end)->next;
     *end = c;
-    if (l->lost)
-        finish(l, c, UTTER_DEVICE, l->why);
-    else
-        pthread_cond_signal(&l->work);
+    if (l->lost) finish(l, c, UTTER_DEVICE, l->why);
 }
+
+void lane_wake(struct lane *l) { pthread_cond_signal(&l->work); }
 
 void lane_withdraw(struct lane *l, struct call *c) {
     c->unwanted = true;
@@ -192,6 +193,21 @@ static int piece_of(const struct lane *l, int n) {
     return n < piece ? n : piece;
 }
 
+// The prompt is read: codes are written behind it, without going by way of the stream.
+static void become_generate(struct call *c) {
+    int64_t now = clock_ns();
+    c->read.n = c->n_done - c->n_kept;
+    c->read.placed = c->placed;
+    c->read.began = c->began;
+    c->read.ended = now;
+    c->read.busy_ns = c->busy_ns;
+    c->kind = CALL_GENERATE;
+    c->n = c->n_codes;
+    c->n_done = c->n_kept = 0;
+    c->placed = now;
+    c->busy_ns = 0;
+}
+
 static void read_prompt(struct lane *l, struct call *c) {
     const struct device_ops *ops = l->device->ops;
     begin(c);
@@ -213,6 +229,8 @@ static void read_prompt(struct lane *l, struct call *c) {
     }
     if (s == UTTER_DEVICE)
         lane_lose(l, fail_message());
+    else if (s == UTTER_OK && c->n_done == c->n && c->n_codes > 0)
+        become_generate(c);
     else if (s != UTTER_OK || c->n_done == c->n)
         finish(l, c, s, fail_message());
 }

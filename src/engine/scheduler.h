@@ -35,12 +35,14 @@ struct call {
     int slot;                      // where the sequence is; -1: a prefill is given one when one is free
     const int32_t *tokens;         // prefill: [n] what an empty slot is filled with
     int n;                         // prefill: tokens; generate: codes wanted
+    int n_codes;                   // prefill: when it is done, the call becomes a generate of as many; 0: it is all
     struct generation generation;  // generate: sampler, indices [n] and end_index; ended is set with the last
     bool alone;                    // generate: not together with others
     struct synthesis piece;        // synthesize
     struct waiter *waiter;
 
     enum call_state state;
+    bool awaited;  // the waiter is told when it is done: taken for true, until he says otherwise
     int n_kept;    // tokens of a prompt that its place held already
     int n_done;    // of n, with these; a generate that is done with fewer has ended, or its context is full
     bool spoiled;  // done, but a call that it shared failed, maybe for another's sake: neither slot nor sampler are
@@ -49,6 +51,10 @@ struct call {
     char message[1024];                   // when it failed
     int64_t asked, placed, began, ended;  // clock_ns()
     int64_t busy_ns;                      // that the device was at it
+    struct {                              // of the prefill that a generate was
+        int n;                            // tokens, without those kept; 0: it was none
+        int64_t placed, began, ended, busy_ns;
+    } read;
     bool unwanted;
     struct call *next;
 };
@@ -83,7 +89,7 @@ void lane_close(struct lane *l);
 
 /* All of these are called with the lock held. */
 
-/* Takes the call over until it is done or withdrawn. */
+/* Takes the call over until it is done or withdrawn. lane_wake is to follow. */
 void lane_submit(struct lane *l, struct call *c);
 /* Makes the call idle again, whatever its state: not before the device has let go of what it points to. */
 void lane_withdraw(struct lane *l, struct call *c);
@@ -91,6 +97,9 @@ void lane_withdraw(struct lane *l, struct call *c);
 void lane_leave(struct lane *l, int slot);
 /* Fails all that waits, and what comes later. */
 void lane_lose(struct lane *l, const char *why);
+
+/* Without the lock, which the lane takes first of all: has it look at what was submitted. */
+void lane_wake(struct lane *l);
 
 /* UTTER_DEADLINE, for a call that still waits for a place, or for another. */
 status call_late(bool placeless);

@@ -20,6 +20,7 @@ static void submit(utter_stream *s, struct lane *l, struct call *c) {
     pthread_mutex_lock(lock_of(s));
     lane_submit(l, c);
     pthread_mutex_unlock(lock_of(s));
+    lane_wake(l);
 }
 
 // The codes of a call that does not count are drawn again.
@@ -182,29 +183,34 @@ static void garbage(utter_stream *s, struct utterance *u, enum verdict verdict, 
 
 // ---- writing codes ----
 
-// Reads the prompt, and behind it the codes that are there already, into a slot.
+// Fills in what the call that writes the next codes has; how many there are to be.
+static int prepare_codes(utter_stream *s, struct utterance *u) {
+    int steps = BATCH_CODES;
+    if (s->streaming) steps = u->n_codes == 0 ? s->shape.first_chunk + s->shape.lookforward : s->shape.chunk;
+    if (steps > u->guard.budget - u->n_codes) steps = u->guard.budget - u->n_codes;
+    u->before = *u->sampler;
+    s->writing.generation = (struct generation){
+        .sampler = u->sampler, .indices = u->codes + u->n_codes, .end_index = s->u->backbone->n_codes};
+    s->writing.alone = u->alone;
+    return steps;
+}
+
+// Reads the prompt into a slot, and behind it the codes that are there already, or writes the first.
 static status submit_prompt(utter_stream *s, struct utterance *u) {
     const struct token_list *prompt = &u->chunk.prompt;
     u->tokens.n = 0;
     for (size_t i = 0; i < prompt->n; i++) TRY(token_list_push(&u->tokens, prompt->ids[i]));
     for (int i = 0; i < u->n_codes; i++) TRY(token_list_push(&u->tokens, s->u->backbone->code_token[u->codes[i]]));
     s->writing = (struct call){.kind = CALL_PREFILL, .slot = u->slot, .tokens = u->tokens.ids, .n = (int)u->tokens.n};
+    if (u->n_codes == 0) s->writing.n_codes = prepare_codes(s, u);
     s->writer = u;
     submit(s, &u->runner->backbone, &s->writing);
     return UTTER_OK;
 }
 
 static void submit_codes(utter_stream *s, struct utterance *u) {
-    int steps = BATCH_CODES;
-    if (s->streaming) steps = u->n_codes == 0 ? s->shape.first_chunk + s->shape.lookforward : s->shape.chunk;
-    if (steps > u->guard.budget - u->n_codes) steps = u->guard.budget - u->n_codes;
-    u->before = *u->sampler;
-    s->writing = (struct call){
-        .kind = CALL_GENERATE,
-        .slot = u->slot,
-        .n = steps,
-        .generation = {.sampler = u->sampler, .indices = u->codes + u->n_codes, .end_index = s->u->backbone->n_codes},
-        .alone = u->alone};
+    s->writing = (struct call){.kind = CALL_GENERATE, .slot = u->slot};
+    s->writing.n = prepare_codes(s, u);
     s->writer = u;
     submit(s, &u->runner->backbone, &s->writing);
 }
@@ -231,11 +237,21 @@ static void judge(utter_stream *s, struct utterance *u, const struct call *c) {
     }
 }
 
+static void trace_reading(utter_stream *s, const struct utterance *u, const struct call *c, int64_t placed,
+                          int64_t began, int64_t ended, int n) {
+    stream_span(s, "place", c->asked, placed, 1, u->chunk.sentence);
+    stream_span(s, "queue", placed, began, 1, u->chunk.sentence);
+    stream_span(s, "prefill", began, ended, n, u->chunk.sentence);
+}
+
 static void trace_writing(utter_stream *s, const struct utterance *u, const struct call *c) {
-    bool prompt = c->kind == CALL_PREFILL;
-    if (prompt) stream_span(s, "place", c->asked, c->placed, 1, u->chunk.sentence);
+    if (c->read.n > 0) trace_reading(s, u, c, c->read.placed, c->read.began, c->read.ended, c->read.n);
+    if (c->kind == CALL_PREFILL) {
+        trace_reading(s, u, c, c->placed, c->began, c->ended, c->n_done - c->n_kept);
+        return;
+    }
     stream_span(s, "queue", c->placed, c->began, 1, u->chunk.sentence);
-    stream_span(s, prompt ? "prefill" : "decode", c->began, c->ended, c->n_done - c->n_kept, u->chunk.sentence);
+    stream_span(s, "decode", c->began, c->ended, c->n_done, u->chunk.sentence);
 }
 
 // Takes in what the backbone has done.
@@ -245,6 +261,10 @@ static status wrote(utter_stream *s) {
     s->writer = NULL;
     c->state = CALL_IDLE;
     u->slot = c->slot;
+    if (c->read.n > 0) {
+        s->report.prefill_s += (double)c->read.busy_ns * 1e-9;
+        u->in_slot = true;
+    }
     if (c->kind == CALL_PREFILL) {
         count_time(c, &s->report.prefill_s);
         u->in_slot = c->result == UTTER_OK;
@@ -450,10 +470,12 @@ status stream_work(utter_stream *s) {
 
 void stream_wait(utter_stream *s, int64_t until) {
     if (!s->is_sounding && !s->writer) return;
+    bool wants_codes = s->writer && (s->writer != s->now || !s->is_sounding);
     pthread_mutex_lock(lock_of(s));
+    s->writing.awaited = wants_codes;
     for (;;) {
         bool sound = s->is_sounding && s->sounding.state == CALL_DONE;
-        bool codes = s->writer && (s->writer != s->now || !s->is_sounding) && s->writing.state == CALL_DONE;
+        bool codes = wants_codes && s->writing.state == CALL_DONE;
         if (sound || codes || atomic_load(&s->waiter.cancelled) || clock_ns() >= until) break;
         waiter_wait(&s->waiter, lock_of(s), until);
     }

@@ -153,6 +153,7 @@ static void submit(struct client *c) {
     pthread_mutex_lock(&lock);
     lane_submit(&lane, &c->call);
     pthread_mutex_unlock(&lock);
+    lane_wake(&lane);
 }
 
 static void ask_codes(struct client *c, int slot, int n) {
@@ -231,6 +232,31 @@ static void test_what_a_place_has_read_is_not_read_again(void **state) {
     assert_int_equal(fake.n_resets, 1);
     assert_int_equal(fake.log[fake.n_log - 1].n, 50);
     fake.device.ops = &fake_ops;
+    client_free(c);
+    lane_close(&lane);
+}
+
+static void test_a_prompt_goes_on_as_codes_where_they_are_wanted(void **state) {
+    (void)state;
+    start(1);
+    struct client *c = client_new();
+    c->call = (struct call){.kind = CALL_PREFILL,
+                            .slot = -1,
+                            .tokens = counting,
+                            .n = 200,
+                            .n_codes = 30,
+                            .generation = {.indices = c->codes, .end_index = -7},
+                            .waiter = &c->waiter};
+    submit(c);
+    await(c);
+    assert_int_equal(c->call.result, UTTER_OK);
+    assert_int_equal(c->call.kind, CALL_GENERATE);
+    assert_int_equal(c->call.read.n, 200);
+    assert_true(c->call.read.placed <= c->call.read.began && c->call.read.began <= c->call.read.ended);
+    assert_true(c->call.read.ended <= c->call.began && c->call.began <= c->call.ended);
+    assert_int_equal(fake.n_past[0], 200);
+    check_codes(c, 0, 30);
+    leave(slot_of(c));
     client_free(c);
     lane_close(&lane);
 }
@@ -484,6 +510,7 @@ int main(void) {
     pthread_cond_init(&fake.changed, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_a_place_has_read_is_not_read_again),
+        cmocka_unit_test(test_a_prompt_goes_on_as_codes_where_they_are_wanted),
         cmocka_unit_test(test_codes_are_written_together_and_each_gets_its_own),
         cmocka_unit_test(test_a_prompt_is_read_in_pieces_between_others_codes),
         cmocka_unit_test(test_places_are_given_in_the_order_of_asking),
