@@ -209,7 +209,7 @@ static status make(struct cpu_backbone *b, bool speech_only, int n_slots, int n_
     const int n_rows = n_slots > PROMPT_BLOCK ? n_slots : PROMPT_BLOCK;
     TRY(forward_new(b->model, kernels, pool, n_slots, n_ctx, n_rows, &b->forward));
     TRY(backbone_head_rows(b->model, speech_only, &b->rows, &b->n_head));
-    const struct to_pack head = {&b->model->weights.output, b->rows, b->n_head, &b->head};
+    const struct to_pack head = {&b->model->weights.output, b->rows, b->n_head, &b->head, false};
     TRY(pack_all(kernels, pool, &head, 1, "the output matrix", &b->head_memory));
     TRY(alloc_for(&b->slots, n, sizeof *b->slots, "the slots"));
     TRY(alloc_for(&b->read, n, (size_t)n_ctx * sizeof *b->read, "the slots"));

@@ -143,7 +143,7 @@ static void show(struct cpu_codec *c, const char *stage, int index, const float 
 /* ---- memory ---- */
 
 static void add(struct to_pack **end, const struct matrix *m, struct packed *out) {
-    *(*end)++ = (struct to_pack){.m = m, .out = out};
+    *(*end)++ = (struct to_pack){.m = m, .out = out, .quarters = true};
 }
 
 /* All matrices in the order of a decode. */

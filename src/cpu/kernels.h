@@ -61,8 +61,10 @@ typedef uint32_t __attribute__((may_alias)) four_bytes;
 #define INLINE static inline __attribute__((always_inline, unused))
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL_ALL UNROLL
 #else
 #define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL_ALL _Pragma("GCC unroll 64")
 #endif
 
 static inline bool format_is_float(enum format f) { return f <= FORMAT_BF16; }
@@ -117,6 +119,46 @@ struct attention {
     float *scores;  // room: attention_room() floats
 };
 
+/* ---- products of quarters (quarters.h) ---- */
+
+/* Weights and activations of 4 * PART_COLS columns are cut into 16 parts each: weights by a quarter of the rows and of
+   the columns, activations by a quarter of the columns and of the tokens. 49 products of sums of parts are what 64
+   products of parts would be. Integers of all 16 have one scale, such that no sum is longer than these, whose product
+   is no more than LENGTH_MOST's square, and that four of them fit into 16 bits. */
+enum {
+    PARTS = 16,
+    PART_SUMS = 49,
+    PART_COLS = 256,
+    QUARTERS_COLS = 4 * PART_COLS,
+    WEIGHT_LENGTH_MOST = 92600,
+    ACTIVATION_LENGTH_MOST = 23100,
+    PART_MOST = 8191,
+    TILE_PARTS_LEAST = 7,  // tokens of a tile
+    TILE_PARTS_MOST = 14,
+};
+
+/* A quarter of the tokens: rows that lie `stride` floats apart. */
+struct part_rows {
+    const float *x;
+    int64_t stride;
+};
+
+/* One of the 49, of two panels and a tile of tokens. */
+struct part_product {
+    enum format format;         // F32 or I16
+    const uint8_t *weights[4];  // parts of the first panel, of the second panel_bytes behind
+    size_t panel_bytes;
+    int n_weights;                     // 1, 2 or 4
+    bool differ;                       // the second half of them is subtracted
+    int n;                             // tokens
+    const uint32_t *x;                 // one of the sums that prepare_parts has made
+    const float *scale;                // [n] I16
+    const uint8_t *fetch, *fetch_end;  // weights that will be read next
+
+    float *results[4];  // [n][2 * lanes] the product is added to the first n_plus, and taken from the others
+    int n_plus, n_results;
+};
+
 struct kernels {
     const char *name;
     const struct kernels *for_steps;  // for a few tokens at a time, upon the same panels; NULL: this set
@@ -131,13 +173,23 @@ struct kernels {
     void (*prepare)(enum format format, bool coarse, const float *x, int64_t x_stride, int n, int64_t cols,
                     const struct tile_room *room);
 
-    /* A block of n weights in half precision to 16-bit integers; returns their scale. NULL: they stay floats. */
-    float (*round16)(bool bf16, const uint16_t *in, int n, int16_t *out);
+    /* A block of n weights in half precision to 16-bit integers of this scale (0: the one that fits them best), which
+       is returned. NULL: they stay floats. */
+    float (*round16)(bool bf16, const uint16_t *in, int n, float scale, int16_t *out);
 
     /* Rows of panels [begin, end) times the tile's columns [k_begin, k_end), written at y + t * y_stride + row, or
        added there when k_begin > 0. Small formats take all columns at once. bias: [rows] or NULL. */
     void (*multiply)(const struct panels *w, int64_t begin, int64_t end, int64_t k_begin, int64_t k_end,
                      const struct tile *x, const float *bias, float *y, int64_t y_stride);
+
+    /* Products of quarters. NULL: the set has none.
+       prepare_parts: of a tile of n tokens, from four quarters of them, the sums [49][PART_COLS][n] (I16: of words,
+       [49][PART_COLS / 2][n], and the scale [n]). room: PARTS * PART_COLS * n words.
+       scale16: for 16 parts of a row of weights in half precision. */
+    void (*prepare_parts)(enum format format, const struct part_rows *rows, int n, uint32_t *room, uint32_t *sums,
+                          float *scale);
+    float (*scale16)(bool bf16, const uint16_t *const *parts);
+    void (*multiply_parts)(const struct part_product *p);
 
     /* out[i] = x[i] * gain[i] / sqrt(mean(x^2) + eps); out may be x. */
     void (*rms_norm)(const float *x, const float *gain, float eps, int64_t n, float *out);

@@ -261,7 +261,9 @@ static void prepare(enum format format, bool coarse, const float *x, int64_t x_s
 
 /* ---- the set ---- */
 
-static float round16(bool bf16, const uint16_t *in, int n, int16_t *out) { return BASE.round16(bf16, in, n, out); }
+static float round16(bool bf16, const uint16_t *in, int n, float scale, int16_t *out) {
+    return BASE.round16(bf16, in, n, scale, out);
+}
 static void rms_norm(const float *x, const float *gain, float eps, int64_t n, float *out) {
     BASE.rms_norm(x, gain, eps, n, out);
 }

@@ -9,6 +9,7 @@
 #define TILE_COARSE 12
 #define COARSE_WORDS 8
 #define SECOND_HALF 4
+#define QUARTERS
 #if defined(__AVX512VNNI__)
 #define TILE_WHOLE 14
 #define ZERO8 128
@@ -24,6 +25,7 @@
 
 typedef __m512 vf;
 typedef int32_t vi __attribute__((vector_size(64)));
+typedef int16_t vh __attribute__((vector_size(64)));
 
 INLINE vf vf_set1(float x) { return _mm512_set1_ps(x); }
 INLINE vi vi_set1(int32_t x) { return (vi)_mm512_set1_epi32(x); }

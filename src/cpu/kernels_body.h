@@ -15,6 +15,7 @@
    before, all lanes of a sum are the same.
    dot_q8(n, coarse, n_words, words, x, sums): the same for the 4 * n_words columns of words [n_words][LANES].
    transpose, where TRANSPOSES is defined: as below.
+   QUARTERS: the set has products of quarters (it must have 16-bit integers, too); vh is a vector as 16-bit integers.
    NO_WHOLE: half-precision weights stay floats; else, for 16-bit integers:
    largest_magnitude(x, n): of n floats; infinity and NaN are the largest.
    round_whole(x, n, inverse, words): n floats times `inverse` to n / 2 words of two 16-bit integers.
@@ -385,11 +386,16 @@ static void prepare(enum format format, bool coarse, const float *x, int64_t x_s
 }
 
 #if !defined(NO_WHOLE)
-static float round16(bool bf16, const uint16_t *in, int n, int16_t *out) {
+static float round16(bool bf16, const uint16_t *in, int n, float scale, int16_t *out) {
     float x[BLOCK16_MAX];
     uint32_t words[BLOCK16_MAX / 2];
     for (int i = 0; i < n; i += LANES) vf_store(x + i, bf16 ? vf_load_bf16(in + i) : vf_load_f16(in + i));
-    const float scale = quantise_whole(x, n, words);
+    if (scale == 0)
+        scale = quantise_whole(x, n, words);
+    else if (scale > 0)
+        round_whole(x, n, 1 / scale, words);
+    else
+        memset(words, 0, sizeof words);
     memcpy(out, words, (size_t)n * sizeof *out);
     return scale;
 }
@@ -545,6 +551,10 @@ static void attend(const struct attention *a) {
 
 #endif
 
+#if defined(QUARTERS)
+#include "cpu/kernels_quarters.h"
+#endif
+
 const struct kernels KERNELS = {
     .name = NAME,
     .lanes = LANES,
@@ -558,6 +568,11 @@ const struct kernels KERNELS = {
     .round16 = round16,
 #endif
     .multiply = multiply,
+#if defined(QUARTERS)
+    .prepare_parts = prepare_parts,
+    .scale16 = scale16,
+    .multiply_parts = multiply_parts,
+#endif
     .rms_norm = rms_norm,
     .silu = silu,
     .add = add,

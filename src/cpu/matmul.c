@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "cpu/pack.h"
+#include "cpu/quarters.h"
 
 /* Rows and columns that one thread takes at a time: weights stay in the second cache while all tokens pass. */
 enum { FLOAT_COLS = 256, FLOAT_PANELS = 8, SMALL_BYTES = 256 << 10 };
@@ -26,6 +27,7 @@ static struct packed packed_of(const struct kernels *k, const struct to_pack *p)
     return (struct packed){.type = m->type,
                            .rows = n_rows,
                            .cols = m->cols,
+                           .quarters = p->quarters && quarters_fit(k, m),
                            .panels = {format, n_rows, m->cols, NULL, panel_bytes},
                            .n_bytes = (size_t)count_panels(k, n_rows) * panel_bytes};
 }
@@ -35,8 +37,27 @@ struct packing {
     const struct to_pack *list;
     int n;
     uint8_t *memory;
-    int64_t skew;  // bytes of the first huge page before the memory
+    int64_t skew;   // bytes of the first huge page before the memory
+    float *scales;  // of 16-bit integers for products by quarters, one matrix after another
 };
+
+/* How many of a matrix. */
+static int64_t n_scales(const struct packed *w) {
+    return w->quarters && w->panels.format == FORMAT_I16 ? w->rows / 4 * (w->cols / QUARTERS_COLS) : 0;
+}
+
+static void find_scales(void *argument, int task, int n_tasks) {
+    const struct packing *p = argument;
+    float *scales = p->scales;
+    for (int i = 0; i < p->n; scales += n_scales(p->list[i++].out)) {
+        const struct packed *w = p->list[i].out;
+        if (!n_scales(w)) continue;
+        int64_t begin, end;
+        pool_share(w->rows / 4, 1, task, n_tasks, &begin, &end);
+        for (int64_t r = begin; r < end; r++)
+            pack_scales(p->k, p->list[i].m, r, scales + r * (w->cols / QUARTERS_COLS));
+    }
+}
 
 /* The first panel of w, which begins at byte `start`, that begins at byte `at` or behind it. */
 static int64_t first_panel(const struct packed *w, int64_t n_panels, int64_t start, int64_t at) {
@@ -51,12 +72,15 @@ static void pack_page(void *argument, int task, int n_tasks) {
     const int64_t page = (int64_t)task * HUGE_PAGE - p->skew;
     (void)n_tasks;
     int64_t start = 0;
+    const float *scales = p->scales;
     for (int i = 0; i < p->n && start < page + HUGE_PAGE; start += (int64_t)p->list[i++].out->n_bytes) {
         const struct packed *w = p->list[i].out;
+        const float *own = n_scales(w) ? scales : NULL;
+        scales += n_scales(w);
         const int64_t n_panels = count_panels(p->k, w->rows);
         const int64_t end = first_panel(w, n_panels, start, page + HUGE_PAGE);
         for (int64_t k = first_panel(w, n_panels, start, page); k < end; k++)
-            pack_panel(p->k, p->list[i].m, p->list[i].rows, w->rows, k,
+            pack_panel(p->k, p->list[i].m, p->list[i].rows, w->rows, k, own,
                        p->memory + start + k * (int64_t)w->panels.panel_bytes);
     }
 }
@@ -71,9 +95,19 @@ status pack_all(const struct kernels *k, struct pool *pool, const struct to_pack
     TRY(pages_new(n_bytes, what, memory));
     pages_stream(memory);
     uint8_t *at = memory->data;
-    for (int i = 0; i < n; at += list[i++].out->n_bytes) list[i].out->panels.data = at;
-    struct packing p = {k, list, n, memory->data, (int64_t)((uintptr_t)memory->data % HUGE_PAGE)};
+    for (int i = 0; i < n; at += list[i++].out->n_bytes) {
+        list[i].out->panels.data = at;
+        if (i + 1 < n) list[i].out->next = list[i + 1].out;
+    }
+    struct packing p = {k, list, n, memory->data, (int64_t)((uintptr_t)memory->data % HUGE_PAGE), NULL};
+    int64_t all_scales = 0;
+    for (int i = 0; i < n; i++) all_scales += n_scales(list[i].out);
+    if (all_scales > 0) {
+        TRY(alloc_for(&p.scales, (size_t)all_scales, sizeof *p.scales, what));
+        pool_run_tasks(pool, find_scales, &p, pool_n_threads(pool) * 8);
+    }
     pool_run_tasks(pool, pack_page, &p, (int)(((size_t)p.skew + n_bytes + HUGE_PAGE - 1) / HUGE_PAGE));
+    free_aligned(p.scales);
     return UTTER_OK;
 }
 
@@ -273,6 +307,11 @@ status matmul_group(const struct kernels *k, struct pool *pool, struct matmul_sc
 
 status matmul(const struct kernels *k, struct pool *pool, struct matmul_scratch *scratch, const struct packed *w,
               const float *x, int64_t x_stride, int64_t n, const float *bias, float *y, int64_t y_stride) {
+    if (w->quarters && n >= QUARTERS_LEAST) {
+        TRY(scratch_grow(scratch, (int64_t)quarters_bytes(n, pool_n_threads(pool)) / 64 + 1, 64));
+        quarters_multiply(k, pool, w, x, x_stride, n, bias, y, y_stride, scratch->memory);
+        return UTTER_OK;
+    }
     const struct product product = {w, bias, y, y_stride};
     return matmul_group(k, pool, scratch, &product, 1, x, x_stride, n);
 }

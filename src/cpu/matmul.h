@@ -13,9 +13,11 @@
 struct packed {
     block_type type;  // as stored
     bool coarse;      // activations are rounded to 8 bits for it, if it is quantised: to be set by who packs it
+    bool quarters;    // many tokens are multiplied by quarters (quarters.h)
     int64_t rows, cols;
     struct panels panels;
-    size_t n_bytes;  // of the panels
+    size_t n_bytes;             // of the panels
+    const struct packed *next;  // whose panels lie behind these and are read after them; or NULL
 };
 
 struct to_pack {
@@ -23,6 +25,7 @@ struct to_pack {
     const int32_t *rows;  // which rows to take, in which order, [n_rows]; NULL: all
     int64_t n_rows;
     struct packed *out;
+    bool quarters;  // make it ready for products by quarters if it can be; all rows in order
 };
 
 /* Packs matrices that are read one after another, one behind the other, into memory that lives as long as they. The

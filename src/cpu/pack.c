@@ -179,8 +179,9 @@ static void pack_floats(int lanes, int64_t cols, size_t size, const uint8_t *con
         for (int r = 0; r < n; r++) memcpy(dst + (size_t)r * size, row[r] + (size_t)c * size, size);
 }
 
+/* common: the rows' scales of products by quarters, n_common floats apart; or NULL. */
 static void pack_whole(const struct kernels *k, block_type type, int64_t cols, const uint8_t *const *row, int n,
-                       uint8_t *dst) {
+                       const float *common, int64_t n_common, uint8_t *dst) {
     const size_t ahead = (size_t)k->lanes * block_row_bytes(type, cols);
     const int lanes = k->lanes, block = block16(cols);
     int16_t q[TILE_MAX][BLOCK16_MAX];  // of rows that there are not: zeros
@@ -192,7 +193,8 @@ static void pack_whole(const struct kernels *k, block_type type, int64_t cols, c
         for (int r = 0; r < n; r++) {
             const uint16_t *in = (const uint16_t *)row[r] + b * block;
             fetch_ahead((const uint8_t *)in, ahead, (size_t)block * sizeof *in);
-            scales[r] = k->round16(type == BLOCK_BF16, in, block, q[r]);
+            const float scale = common ? common[r * n_common + b * block / QUARTERS_COLS] : 0;
+            scales[r] = k->round16(type == BLOCK_BF16, in, block, scale, q[r]);
         }
         transpose(lanes, block / 2, at, dst);
         memcpy(dst + lanes * block * 2, scales, (size_t)lanes * sizeof *scales);
@@ -230,7 +232,7 @@ static void pack_blocks(const struct kernels *k, block_type type, int64_t cols, 
 }
 
 void pack_panel(const struct kernels *k, const struct matrix *m, const int32_t *rows, int64_t n_rows, int64_t panel,
-                uint8_t *dst) {
+                const float *scales, uint8_t *dst) {
     const uint8_t *row[TILE_MAX];
     const size_t row_bytes = block_row_bytes(m->type, m->cols);
     const int64_t first = panel * k->lanes;
@@ -238,10 +240,24 @@ void pack_panel(const struct kernels *k, const struct matrix *m, const int32_t *
     for (; n < k->lanes && first + n < n_rows; n++)
         row[n] = (const uint8_t *)m->data + (size_t)(rows ? rows[first + n] : first + n) * row_bytes;
     const enum format format = pack_format(k, m->type, m->cols);
+    const int64_t n_common = m->cols / QUARTERS_COLS;
     if (format_is_float(format))
         pack_floats(k->lanes, m->cols, format == FORMAT_F32 ? 4 : 2, row, n, dst);
     else if (format == FORMAT_I16)
-        pack_whole(k, m->type, m->cols, row, n, dst);
+        pack_whole(k, m->type, m->cols, row, n, scales ? scales + first % (m->rows / 4) * n_common : NULL, n_common,
+                   dst);
     else
         pack_blocks(k, m->type, m->cols, row, n, dst);
+}
+
+void pack_scales(const struct kernels *k, const struct matrix *m, int64_t row, float *scales) {
+    const size_t row_bytes = block_row_bytes(m->type, m->cols);
+    for (int64_t c = 0; c < m->cols / QUARTERS_COLS; c++) {
+        const uint16_t *parts[PARTS];
+        for (int p = 0; p < PARTS; p++) {
+            const uint8_t *from = (const uint8_t *)m->data + (size_t)(row + p / 4 * (m->rows / 4)) * row_bytes;
+            parts[p] = (const uint16_t *)from + c * QUARTERS_COLS + p % 4 * PART_COLS;
+        }
+        scales[c] = k->scale16(m->type == BLOCK_BF16, parts);
+    }
 }

@@ -115,12 +115,42 @@ static void q8_0_is_near(void **state) {
     smaller_weights(BLOCK_Q8_0, 24);
 }
 
+/* So many frames are multiplied by quarters, where the set has such products; the plainest set has none. Measured with
+   AVX-512: 1.0e-5 and 48.7 dB. */
+static void many_frames_are_near(void **state) {
+    (void)state;
+    enum { MANY = 81, MANY_SAMPLES = MANY * 480 };
+    static float want[MANY_SAMPLES], got[MANY_SAMPLES];
+    static const block_type types[] = {BLOCK_F32, BLOCK_F32, BLOCK_F16};
+    int32_t many[MANY];
+    for (int i = 0; i < MANY; i++) many[i] = ((const int32_t *)codes.data)[i % N] ^ i / N;
+    for (int i = 0; i < 3; i++) {
+        const struct kernels *kernels;
+        struct rig rig;
+        assert_ok(kernels_find(i == 0 ? "portable" : NULL, &kernels));
+        if (i != 1) assert_ok(convert_model(source, path, types[i]));
+        rig_open(&rig, path, kernels, 0);
+        assert_ok(cpu_codec_decode(rig.cpu, many, MANY, i == 0 ? want : got, NO_DEADLINE));
+        rig_close(&rig);
+        if (i == 0) continue;
+        const double ratio = signal_to_noise(want, got, MANY_SAMPLES);
+        const double difference = largest_difference(want, got, MANY_SAMPLES);
+        printf("%-12s %s, %d frames: %.1e, signal to noise %.1f dB\n", kernels->name, block_info(types[i])->name, MANY,
+               difference, ratio);
+        if (i == 1)
+            assert_true(difference < 2e-5);
+        else
+            assert_true(ratio > 46);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conversion_takes_little_memory),
         cmocka_unit_test(f32_equals_the_official_decoder_with_every_kernel_set),
         cmocka_unit_test(f16_is_near),
         cmocka_unit_test(q8_0_is_near),
+        cmocka_unit_test(many_frames_are_near),
     };
     return cmocka_run_group_tests(tests, make_source, remove_all);
 }

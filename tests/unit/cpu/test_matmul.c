@@ -143,7 +143,7 @@ static status packed_make(const struct kernels *k, const struct matrix *m, const
     struct pool *one;
     struct pages memory;
     assert_ok(pool_new(1, &one));
-    status s = pack_all(k, one, &(struct to_pack){m, rows, n_rows, out}, 1, "a matrix", &memory);
+    status s = pack_all(k, one, &(struct to_pack){m, rows, n_rows, out, false}, 1, "a matrix", &memory);
     pool_free(one);
     return s;
 }

@@ -35,7 +35,7 @@ static void weights_new(struct weights *w) {
         w->m[i] = (struct matrix){data, shapes[i].type, shapes[i].rows, shapes[i].cols};
         w->rows[i] = shapes[i].n_rows ? alloc_aligned((size_t)shapes[i].n_rows, sizeof(int32_t)) : NULL;
         for (int64_t k = 0; k < shapes[i].n_rows; k++) w->rows[i][k] = (int32_t)(k * 7919 % shapes[i].rows);
-        w->list[i] = (struct to_pack){&w->m[i], w->rows[i], shapes[i].n_rows, &w->out[i]};
+        w->list[i] = (struct to_pack){&w->m[i], w->rows[i], shapes[i].n_rows, &w->out[i], false};
     }
 }
 
@@ -57,7 +57,7 @@ static void check(const struct kernels *k, const struct weights *w, int i) {
     uint8_t *panel = alloc_aligned(p->panels.panel_bytes, 1);
     for (int64_t at = 0; at < n_panels; at++) {
         memset(panel, 0, p->panels.panel_bytes);
-        pack_panel(k, &w->m[i], w->rows[i], n_rows, at, panel);
+        pack_panel(k, &w->m[i], w->rows[i], n_rows, at, NULL, panel);
         assert_memory_equal(p->panels.data + at * (int64_t)p->panels.panel_bytes, panel, p->panels.panel_bytes);
     }
     free_aligned(panel);
@@ -100,7 +100,7 @@ static void words_stand_side_by_side(void **unused) {
         uint8_t *panel = alloc_aligned(n_bytes, 1);
         for (int first = 0; first < ROWS; first += k->lanes) {
             memset(panel, 0, n_bytes);
-            pack_panel(k, &m, NULL, ROWS, first / k->lanes, panel);
+            pack_panel(k, &m, NULL, ROWS, first / k->lanes, NULL, panel);
             for (int r = 0; r < k->lanes; r++)
                 for (int c = 0; c < COLS; c++) {
                     const int b = c / 32, pair_bytes = 2 * k->lanes * (32 + 2);
