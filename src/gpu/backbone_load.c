@@ -126,18 +126,16 @@ static bool want_products(const struct backbone *b, bool wanted[N_MODULES]) {
     return made;
 }
 
-void gpu_modules_of_backbone(const struct gpu *g, const struct backbone *b, bool wanted[N_MODULES]) {
+void gpu_modules_of_backbone(const struct gpu *g, const struct backbone *b, int n_head, bool wanted[N_MODULES]) {
     wanted[MODULE_backbone] = wanted[MODULE_sample] = true;
     gpu_want_embed(gpu_format_of(b->weights.token_embd.type), wanted);
     gpu_want_attention(&b->config, want_products(b, wanted), wanted);
-    int decode = gpu_decode_kernel(g, b);
-    if (decode == KERNEL_decode_q4_0) wanted[MODULE_decode_q4_0] = true;
-    if (decode == KERNEL_decode_q8_0) wanted[MODULE_decode_q8_0] = true;
+    gpu_want_decode(g, b, n_head, wanted);
 }
 
-static status want_modules(struct gpu *g, const struct backbone *b) {
+static status want_modules(struct gpu *g, const struct backbone *b, int n_head) {
     bool wanted[N_MODULES] = {0};
-    gpu_modules_of_backbone(g, b, wanted);
+    gpu_modules_of_backbone(g, b, n_head, wanted);
     return gpu_want_modules(g, wanted);
 }
 
@@ -169,7 +167,7 @@ static status place_job(void *context) {
 static status kernels_job(void *context) {
     struct gpu *g = context;
     bool wanted[N_MODULES] = {0};
-    gpu_modules_of_backbone(g, g->backbone->file, wanted);
+    gpu_modules_of_backbone(g, g->backbone->file, g->backbone->n_head, wanted);
     TRY(gpu_wait_modules(g, wanted));
     return gpu_decode_ready(g, g->backbone);
 }
@@ -295,7 +293,7 @@ status gpu_load_backbone(struct device *device, const struct backbone *b, bool s
                  n_slots, n_ctx, n_head);
     if (s == UTTER_OK) s = new_backbone(b, n_head, n_slots, n_ctx, &g->backbone);
     if (s == UTTER_OK) {
-        s = want_modules(g, b);
+        s = want_modules(g, b, n_head);
         if (s == UTTER_OK) s = gpu_call(g, place_job, NO_DEADLINE, gpu_limit(g, 0, 0));
         if (s == UTTER_OK) s = upload(g, b, g->backbone, head_rows);
         if (s == UTTER_OK) s = gpu_call(g, kernels_job, NO_DEADLINE, gpu_limit(g, 0, 0) + g->compile_ns);

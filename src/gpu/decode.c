@@ -13,25 +13,6 @@ enum { LAUNCH_STEPS = 64 };  // tokens of a launch: between launches it is seen 
 static int div_up(int a, int b) { return (a + b - 1) / b; }
 static int largest(int a, int b) { return a > b ? a : b; }
 
-/* Places in shared memory for a grid of n_blocks; returns how many bytes in all. */
-static int lay_out(const struct gpu_backbone *d, int n_blocks, struct decode_args *a) {
-    const struct backbone_config *c = &d->config;
-    int q_width = c->n_heads * c->head_dim, kv_width = c->n_kv_heads * c->head_dim, step = 4 * GROUP;
-    int width_tiles = div_up(c->n_embd / 8, n_blocks), inner_tiles = div_up(c->n_ffn / 8, n_blocks);
-    int qkv_tiles = div_up((q_width + 2 * kv_width) / 8, n_blocks);
-    int width_steps = div_up(c->n_embd, step), deepest = largest(c->n_ffn, largest(c->n_embd, q_width));
-    int units = largest(inner_tiles * width_steps, qkv_tiles * div_up(width_steps, 2));
-    units = largest(units, width_tiles * div_up(div_up(deepest, step), 2));
-    int groups = div_up(div_up(deepest, step), 2) * 2 * 4;
-    int rows = div_up(div_up(d->n_head, 16), n_blocks) * 16;
-    a->at_layers = DECODE_STATIC_BYTES;
-    a->at_residual = a->at_layers + (c->n_layers * (int)sizeof(struct decode_layer) + 15) / 16 * 16;
-    a->at_part = a->at_residual + width_tiles * 8 * (int)sizeof(float);
-    a->at_activations = a->at_part + units * 16 * (int)sizeof(float);
-    a->at_logits = a->at_activations + groups * (GROUP + 8) * (int)sizeof(u16);
-    return a->at_logits + rows * (int)sizeof(float);
-}
-
 static bool is_usual(block_type type, block_type layers) { return type == layers || type == BLOCK_Q8_0; }
 
 /* Whether decode.c is made for the model, but for its format. */
@@ -49,39 +30,78 @@ static bool fits(const struct backbone *b) {
            c->n_embd <= DECODE_MAX_WIDTH && c->n_embd % 8 == 0 && c->n_ffn % 8 == 0;
 }
 
-int gpu_decode_kernel(const struct gpu *g, const struct backbone *b) {
-    if (!g->info.cooperative || !fits(b)) return -1;
-    switch (b->weights.layers[0].q.type) {
-#define MEMBER(name, type) \
-    case type:             \
-        return KERNEL_decode_##name;
-        GPU_DECODE_FORMATS(MEMBER)
+static const struct {
+    block_type type;
+    enum gpu_kernel kernel[2];  // staged: the second
+} made[] = {
+#define MEMBER(name, type) {type, {KERNEL_decode_##name, KERNEL_decode_staged_##name}},
+    GPU_DECODE_FORMATS(MEMBER)
 #undef MEMBER
-        default:
-            return -1;
+};
+
+/* Places in shared memory, with those of the weights if staged; returns how many bytes in all. */
+static int lay_out(const struct backbone *b, int n_head, int n_blocks, bool staged, struct decode_args *a) {
+    const struct backbone_config *c = &b->config;
+    int q_width = c->n_heads * c->head_dim, kv_width = c->n_kv_heads * c->head_dim, step = 4 * GROUP;
+    int width_tiles = div_up(c->n_embd / 8, n_blocks), inner_tiles = div_up(c->n_ffn / 8, n_blocks);
+    int qkv_tiles = div_up((q_width + 2 * kv_width) / 8, n_blocks);
+    int width_steps = div_up(c->n_embd, step), deepest = largest(c->n_ffn, largest(c->n_embd, q_width));
+    const int units[DECODE_PRODUCTS] = {
+        // as enum decode_product
+        qkv_tiles * div_up(width_steps, 2), width_tiles * div_up(div_up(q_width, step), 2), inner_tiles * width_steps,
+        width_tiles * div_up(div_up(c->n_ffn, step), 2)};
+    int most_units = 0;
+    for (int i = 0; i < DECODE_PRODUCTS; i++) most_units = largest(most_units, units[i]);
+    int groups = div_up(div_up(deepest, step), 2) * 2 * 4;
+    int rows = div_up(div_up(n_head, 16), n_blocks) * 16;
+    a->at_layers = DECODE_STATIC_BYTES;
+    a->at_residual = a->at_layers + (c->n_layers * (int)sizeof(struct decode_layer) + 15) / 16 * 16;
+    a->at_part = a->at_residual + width_tiles * 8 * (int)sizeof(float);
+    a->at_activations = a->at_part + most_units * 16 * (int)sizeof(float);
+    a->at_logits = a->at_activations + groups * (GROUP + 8) * (int)sizeof(u16);
+    int end = a->at_logits + rows * (int)sizeof(float);
+    int unit_bytes = DECODE_UNIT_BYTES(b->weights.layers[0].q.type == BLOCK_Q8_0 ? 2 : 1);
+    for (int i = 0; staged && i < DECODE_PRODUCTS; i++) {
+        a->at_staged[i] = end;
+        end += units[i] * unit_bytes;
     }
+    return end;
+}
+
+/* How the kernel runs on the card; k->usable tells whether. */
+static void plan(const struct gpu *g, const struct backbone *b, int n_head, struct gpu_decode *k) {
+    const struct backbone_config *c = &b->config;
+    *k = (struct gpu_decode){.n_blocks = g->info.multiprocessors};
+    if (!g->info.cooperative || !fits(b)) return;
+    if (k->n_blocks > c->n_ffn / 8) k->n_blocks = c->n_ffn / 8;  // every block must have work in every layer
+    if (k->n_blocks > SAMPLE_LIST / 2) k->n_blocks = SAMPLE_LIST / 2;
+    // copies take the scales of two groups at once
+    bool even =
+        c->n_embd % (2 * GROUP) == 0 && c->n_ffn % (2 * GROUP) == 0 && c->n_heads * c->head_dim % (2 * GROUP) == 0;
+    bool staged = even && lay_out(b, n_head, k->n_blocks, true, &k->args) <= g->info.shared_bytes;
+    k->shared_bytes = lay_out(b, n_head, k->n_blocks, staged, &k->args);
+    if (k->shared_bytes > g->info.shared_bytes) return;
+    // the kernel's way of dividing by the units of a tile is exact up to here
+    int most = (k->args.at_activations - k->args.at_part) / (16 * (int)sizeof(float));
+    if (most * div_up(c->n_ffn, 4 * GROUP) >= 65536 || most * div_up(c->n_embd, 4 * GROUP) >= 65536) return;
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        if (made[i].type != b->weights.layers[0].q.type) continue;
+        k->kernel = made[i].kernel[staged];
+        k->usable = true;
+    }
+}
+
+void gpu_want_decode(const struct gpu *g, const struct backbone *b, int n_head, bool wanted[N_MODULES]) {
+    struct gpu_decode k;
+    plan(g, b, n_head, &k);
+    if (k.usable) wanted[gpu_module_of(k.kernel)] = true;
 }
 
 void gpu_decode_prepare(struct gpu *g, struct gpu_backbone *d) {
     struct gpu_decode *k = &d->decode;
-    int kernel = gpu_decode_kernel(g, d->file);
-    k->usable = false;
-    if (kernel < 0) return;
-    int blocks = g->info.multiprocessors;
-    if (blocks > d->config.n_ffn / 8) blocks = d->config.n_ffn / 8;  // every block must have work in every layer
-    if (blocks > SAMPLE_LIST / 2) blocks = SAMPLE_LIST / 2;
-    int shared = lay_out(d, blocks, &k->args);
-    if (shared > g->info.shared_bytes) return;
-    // the kernel's way of dividing by the units of a tile is exact up to here
-    int most = (k->args.at_activations - k->args.at_part) / (16 * (int)sizeof(float));
-    if (most * div_up(d->config.n_ffn, 4 * GROUP) >= 65536 || most * div_up(d->config.n_embd, 4 * GROUP) >= 65536)
-        return;
-    k->kernel = (enum gpu_kernel)kernel;
-    k->n_blocks = blocks;
-    k->shared_bytes = shared;
+    plan(g, d->file, d->n_head, k);
     k->args.n_splits = div_up(d->n_ctx, DECODE_SPLIT);
     if (k->args.n_splits > DECODE_SPLITS) k->args.n_splits = DECODE_SPLITS;
-    k->usable = true;
 }
 
 status gpu_decode_place(struct gpu *g, struct gpu_backbone *d, struct device_memory *m) {
@@ -100,8 +120,7 @@ status gpu_decode_place(struct gpu *g, struct gpu_backbone *d, struct device_mem
         {(size_t)c->n_embd / 4, &a->down_packets},
         {splits * heads * D / 8, &a->mixed_packets},
         {2 * SAMPLE_LIST, &a->largest_packets},
-        {2 * (size_t)k->n_blocks, &a->count_packets},
-        {(size_t)k->n_blocks * SAMPLE_LIST, &a->candidate_packets},
+        {2 * (size_t)k->n_blocks * SAMPLE_LIST, &a->candidate_packets},
     };
     for (size_t i = 0; i < sizeof packets / sizeof *packets; i++) {
         TRY(gpu_alloc(g, m, packets[i].n * sizeof(u32x4), packets[i].to));

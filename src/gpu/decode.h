@@ -13,8 +13,8 @@ struct gpu_decode {
     struct decode_args args;
 };
 
-/* The kernel that is made for the model, if this card can run such; -1: none. */
-int gpu_decode_kernel(const struct gpu *g, const struct backbone *b);
+/* Names the module of the kernel that is made for the model with a head of n_head rows, if this card can run such. */
+void gpu_want_decode(const struct gpu *g, const struct backbone *b, int n_head, bool wanted[N_MODULES]);
 
 /* While loading, in this order; all but `upload` are of jobs. The last once the kernel is there. */
 void gpu_decode_prepare(struct gpu *g, struct gpu_backbone *d);

@@ -143,7 +143,7 @@ static status first_modules_job(void *context) {
 /* What is to be loaded is compiled from here on, side by side. */
 static status want_modules(struct gpu *g) {
     bool wanted[N_MODULES] = {[MODULE_backbone] = true};
-    if (g->options.backbone) gpu_modules_of_backbone(g, g->options.backbone, wanted);
+    if (g->options.backbone) gpu_modules_of_backbone(g, g->options.backbone, g->options.backbone->n_codes + 1, wanted);
     if (g->options.codec) gpu_modules_of_codec(g, g->options.codec, wanted);
     return gpu_want_modules(g, wanted);
 }

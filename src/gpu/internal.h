@@ -130,6 +130,7 @@ status gpu_alloc(struct gpu *g, struct device_memory *m, size_t n_bytes, void *o
 /* Job; does nothing on a lost card. */
 void gpu_free(struct gpu *g, struct device_memory *m);
 
+enum gpu_module gpu_module_of(enum gpu_kernel kernel);
 /* Marks the modules that a format needs. The last: false when product.h is not made for it. */
 void gpu_want_embed(enum gpu_format format, bool wanted[N_MODULES]);
 void gpu_want_matmul(enum gpu_format format, bool wanted[N_MODULES]);
@@ -167,7 +168,7 @@ void gpu_reset(struct device *d, int slot);
 status gpu_prefill(struct device *d, int slot, const int32_t *tokens, int n, float *logits, int64_t deadline);
 status gpu_generate(struct device *d, struct generation *generations, int n, int steps, int64_t deadline);
 void gpu_free_backbone(struct gpu *g);  // job
-void gpu_modules_of_backbone(const struct gpu *g, const struct backbone *b, bool wanted[N_MODULES]);
+void gpu_modules_of_backbone(const struct gpu *g, const struct backbone *b, int n_head, bool wanted[N_MODULES]);
 
 /* The sampler's settings and state to and from a row of a generate call. */
 void gpu_sequence_of_sampler(const struct sampler *s, struct sequence *out);

@@ -124,6 +124,8 @@ static const struct {
 #undef MEMBER
 };
 
+enum gpu_module gpu_module_of(enum gpu_kernel kernel) { return kernels[kernel].module; }
+
 void gpu_want_embed(enum gpu_format format, bool wanted[N_MODULES]) {
     wanted[kernels[of_format[format].embed].module] = true;
 }

@@ -111,7 +111,7 @@ struct copies {
     struct {
         void *to;
         const void *from;
-        int group;
+        int n_bytes, group;
     } pending[MAX_PENDING];
     int n, n_groups;
 };
@@ -400,11 +400,12 @@ void emulator_multiply_halves(float c[4], const u32 a[4], const u32 b[2]) {
 }
 
 /* Copies happen as late as they may: who does not wait for them reads what was there before. */
-void emulator_copy16(void *to, const void *from) {
+void emulator_copy(void *to, const void *from, int n_bytes) {
     struct copies *c = &now->pending[current];
     if (c->n == MAX_PENDING) abort();  // far more than any kernel has on its way
     c->pending[c->n].to = to;
     c->pending[c->n].from = from;
+    c->pending[c->n].n_bytes = n_bytes;
     c->pending[c->n++].group = c->n_groups;
 }
 
@@ -415,9 +416,9 @@ void emulator_copies_wait(int n) {
     int done = 0;
     for (; done < c->n && c->pending[done].group < c->n_groups - n; done++) {
         if (c->pending[done].from) {
-            memcpy(c->pending[done].to, c->pending[done].from, 16);
+            memcpy(c->pending[done].to, c->pending[done].from, (size_t)c->pending[done].n_bytes);
         } else {
-            memset(c->pending[done].to, 0, 16);
+            memset(c->pending[done].to, 0, (size_t)c->pending[done].n_bytes);
         }
     }
     c->n -= done;

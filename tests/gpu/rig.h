@@ -13,6 +13,8 @@ struct standin *rig_standin_now(void);
 
 /* Opens device 0. Every buffer is an allocation of its own, so that memory checkers see the least overrun. */
 struct device *rig_open(void);
+/* The same with the stand-in as it is. */
+struct device *rig_open_now(void);
 /* Closes it; under the stand-in nothing may be left, and no kernel may have gone wrong. */
 void rig_close(struct device *d);
 

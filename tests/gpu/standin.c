@@ -95,7 +95,7 @@ EXPORT cuda_result cuDeviceGetAttribute(int *value, int attribute, cuda_device d
             *value = !standin.not_cooperative;
             return 0;
         case CUDA_SHARED_BYTES_OPTIN:
-            *value = 227 << 10;
+            *value = standin.shared_bytes;
             return 0;
         default:
             return INVALID_VALUE;
@@ -209,6 +209,7 @@ static void restore(void) {
                                .n_devices = 1,
                                .capability = 90,
                                .memory_bytes = (size_t)1 << 30,
+                               .shared_bytes = 227 << 10,
                                .restore = restore};
 }
 
@@ -443,7 +444,7 @@ EXPORT cuda_result cuFuncSetAttribute(cuda_function function, int attribute, int
 EXPORT cuda_result cuOccupancyMaxActiveBlocksPerMultiprocessor(int *n, cuda_function function, int n_threads,
                                                                size_t shared_bytes) {
     (void)function, (void)n_threads;
-    *n = shared_bytes <= 227 << 10;
+    *n = shared_bytes <= (size_t)standin.shared_bytes;
     return 0;
 }
 

@@ -23,6 +23,7 @@ struct standin {
     int capability;  // 90
     int compute_mode;
     size_t memory_bytes;  // of each device
+    int shared_bytes;     // that a block can have
 
     /* Faults: `call` returns `result` once `after` such calls have gone well; from then on for ever. */
     enum standin_call call;

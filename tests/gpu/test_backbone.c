@@ -245,10 +245,34 @@ static void other_orders(void **unused) {
     }
 }
 
+/* One sequence with its weights staged in shared memory, and on a card that has no room for them there. */
+static void staged_or_not(void **unused) {
+    (void)unused;
+    if (!rig_standin_now()) skip();  // a card is as it is
+    static const char *const names[] = {"llama-q4_0", "qwen2-q8_0"};
+    static const char *const kernels[][2] = {{"decode_q4_0", "decode_staged_q4_0"},
+                                             {"decode_q8_0", "decode_staged_q8_0"}};
+    for (int i = 0; i < 2; i++)
+        for (int staged = 0; staged < 2; staged++) {
+            struct expected e = expected_of(names[i]);
+            struct backbone *b = rig_backbone(names[i]);
+            struct standin *s = rig_standin();
+            s->shared_bytes = staged ? 227 << 10 : 99 << 10;
+            s->missing = kernels[i][!staged];
+            struct device *d = rig_open_now();
+            assert_ok(d->ops->load_backbone(d, b, false, 1, 64));
+            check_greedy(names[i], &e, d, 4);
+            assert_true(s->n_together > 0);
+            rig_close(d);
+            backbone_free(b);
+            file_map_close(&e.reference);
+        }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_model), cmocka_unit_test(several_slots),
-                                       cmocka_unit_test(context_end), cmocka_unit_test(speech_head),
-                                       cmocka_unit_test(other_orders)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_model),  cmocka_unit_test(several_slots),
+                                       cmocka_unit_test(context_end),  cmocka_unit_test(speech_head),
+                                       cmocka_unit_test(other_orders), cmocka_unit_test(staged_or_not)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     fixture_cleanup();
     return failed;

@@ -167,7 +167,10 @@ enum {
     DECODE_MAX_WIDTH = DECODE_THREADS * 4,  // a thread waits for one packet
     DECODE_SPLIT = DECODE_THREADS,          // positions that a block attends to at once: 32 each warp
     DECODE_STATIC_BYTES = 48 << 10,         // room for what does not depend on the model
+    DECODE_PRODUCTS = 4,                    // of a layer
 };
+/* A unit of weights in shared memory: 32 lanes have two groups of `pieces` times 16 bytes, and their scales. */
+#define DECODE_UNIT_BYTES(pieces) (2 * 32 * ((pieces)*16 + 2))
 
 struct decode_layer {
     struct weights q, k, v, attn_out, gate, up, down;
@@ -197,9 +200,9 @@ struct decode_args {
 
     /* Between blocks, packets of 16 bytes: floats by 4, halves by 8. */
     u32x4 *qkv_packets, *out_packets, *inner_packets, *down_packets;
-    u32x4 *mixed_packets;                                        // [n_splits, n_heads, head_dim / 8]
-    u32 *weights_of_mixed;                                       // [n_splits, n_heads] floats
-    u32x4 *largest_packets, *count_packets, *candidate_packets;  // [SAMPLE_LIST], [2, blocks], [blocks, SAMPLE_LIST]
+    u32x4 *mixed_packets;                        // [n_splits, n_heads, head_dim / 8]
+    u32 *weights_of_mixed;                       // [n_splits, n_heads] floats
+    u32x4 *largest_packets, *candidate_packets;  // [SAMPLE_LIST], [2, blocks, SAMPLE_LIST]
 
     i64 limit_ns;  // of waiting, from the start
     i32 steps, slot;
@@ -207,6 +210,7 @@ struct decode_args {
     float eps, scale;
     /* Places in shared memory, in bytes. */
     i32 at_layers, at_residual, at_part, at_activations, at_logits;
+    i32 at_staged[DECODE_PRODUCTS];
 };
 
 #endif

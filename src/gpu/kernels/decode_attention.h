@@ -4,28 +4,45 @@
 
 #include "gpu/kernels/decode_products.h"
 
-/* A head of the exchange's floats: normed, turned. Lanes have pairs (lane) and so on of the head. */
-INLINE void turn_head(const struct block *b, const float *x, const float *norm, int position, float first[D / 64],
-                      float second[D / 64]) {
+/* A packet of the exchange is four dimensions of a head, 4 at .. 4 at + 3. What it is turned by, read before it comes.
+ */
+struct turn {
+    f32x4 gain;       // of the norm
+    f32x4 angles[2];  // cosines and sines: interleaved of two pairs within the packet, else of its four dimensions
+};
+
+INLINE void load_turn(const struct block *b, const float *norm, int at, int position, struct turn *r) {
     const struct decode_args *a = b->a;
-    float sum = 0, scale = 1;
-    UNROLL for (int i = 0; i < D / 64; i++) {
-        int pair = LANE + i * WARP;
-        first[i] = x[a->interleaved ? 2 * pair : pair];
-        second[i] = x[a->interleaved ? 2 * pair + 1 : pair + D / 2];
-        sum += first[i] * first[i] + second[i] * second[i];
+    const float *angles = a->angles + (i64)position * D;
+    const f32x4 *from = (const f32x4 *)(angles + (a->interleaved ? 4 * at : 8 * (at % (D / 8))));
+    r->gain = norm ? *(const f32x4 *)(norm + 4 * at) : (f32x4){1, 1, 1, 1};
+    r->angles[0] = from[0];
+    if (!a->interleaved) r->angles[1] = from[1];
+}
+
+/* x[4], normed and turned; called by all lanes of a warp. The packets of a head are D / 4 lanes that follow each other.
+ */
+INLINE void turn_packet(const struct block *b, const struct turn *r, int normed, int at, float x[4]) {
+    const struct decode_args *a = b->a;
+    if (normed) {
+        float sum = x[0] * x[0] + x[1] * x[1] + x[2] * x[2] + x[3] * x[3];
+        UNROLL for (int mask = D / 8; mask; mask /= 2) sum += shuffle_xor_f32(sum, mask);
+        float scale = rsqrt_fast(sum / (float)D + a->eps);
+        UNROLL for (int j = 0; j < 4; j++) x[j] *= scale * r->gain[j];
     }
-    if (norm) scale = rsqrt_f32(warp_sum(sum) / (float)D + a->eps);
-    UNROLL for (int i = 0; i < D / 64; i++) {
-        int pair = LANE + i * WARP;
-        if (norm) {
-            first[i] *= scale * norm[a->interleaved ? 2 * pair : pair];
-            second[i] *= scale * norm[a->interleaved ? 2 * pair + 1 : pair + D / 2];
+    float other[4];
+    UNROLL for (int j = 0; j < 4; j++) other[j] = shuffle_xor_f32(x[j], D / 8);
+    if (a->interleaved) {
+        UNROLL for (int j = 0; j < 4; j += 2) {
+            float first = x[j], second = x[j + 1], cosine = r->angles[0][j], sine = r->angles[0][j + 1];
+            x[j] = first * cosine - second * sine;
+            x[j + 1] = first * sine + second * cosine;
         }
-        const float *angle = a->angles + ((i64)position * (D / 2) + pair) * 2;
-        float turned = first[i] * angle[0] - second[i] * angle[1];
-        second[i] = first[i] * angle[1] + second[i] * angle[0];
-        first[i] = turned;
+    } else {
+        UNROLL for (int j = 0; j < 4; j++) {
+            float cosine = r->angles[j / 2][j % 2 * 2], sine = r->angles[j / 2][j % 2 * 2 + 1];
+            x[j] = x[j] * cosine + (at < D / 8 ? -other[j] : other[j]) * sine;
+        }
     }
 }
 
@@ -35,30 +52,57 @@ struct mix {
     float out[D / 8][4];   // columns 8 i + 2 (lane % 4) and the next
 };
 
-INLINE void load_keys(const struct block *b, const u16 *keys, int position, u32x4 k[4][D / 32]) {
+/* Keys and values of 32 positions: keys of positions 8 (g / 2) + 2 j + g % 2, a quarter of their dimensions; values of
+   positions 8 t .. 8 t + 7, dimensions 8 i + g. */
+struct cached {
+    u32x4 k[4][D / 32], v[D / 8];
+};
+
+INLINE int key_of_lane(const struct block *b, int j) { return 8 * (LANE / 8) + 2 * j + LANE / 4 % 2; }
+
+INLINE void load_cached(const struct block *b, const u16 *keys, const u16 *values, int position, struct cached *c) {
     int g = LANE / 4, t = LANE % 4;
     UNROLL for (int j = 0; j < 4; j++) {
-        const u16 *row = keys + (i64)(position + 8 * (g / 2) + 2 * j + g % 2) * D + t * (D / 4);
-        UNROLL for (int i = 0; i < D / 32; i++) k[j][i] = load_from_cache((const u32x4 *)row + i);
+        const u16 *row = keys + (i64)(position + key_of_lane(b, j)) * D + t * (D / 4);
+        UNROLL for (int i = 0; i < D / 32; i++) c->k[j][i] = load_from_cache((const u32x4 *)row + i);
+    }
+    UNROLL for (int i = 0; i < D / 8; i++) c->v[i] =
+        load_from_cache((const u32x4 *)(values + (i64)(8 * i + g) * b->a->stride + position + 8 * t));
+}
+
+/* The new position is no part of the cache yet: it is put among what was loaded, and there. Only this warp reads it
+   there, for all tokens of a launch. */
+INLINE void add_newest(const struct block *b, u16 *keys, u16 *values, int position, int n_past, struct cached *c) {
+    const u16 *newest = b->s->newest;
+    int g = LANE / 4, t = LANE % 4, at = n_past - position - 8 * t;
+    UNROLL for (int j = 0; j < 4; j++) if (position + key_of_lane(b, j) == n_past)
+        UNROLL for (int i = 0; i < D / 32; i++) c->k[j][i] = *(const u32x4 *)(newest + t * (D / 4) + 8 * i);
+    UNROLL for (int i = 0; i < D / 8; i++) {
+        u32 value = newest[D + 8 * i + g];
+        UNROLL for (int j = 0; j < 4; j++) {
+            if (at == 2 * j) c->v[i][j] = (c->v[i][j] & 0xffff0000u) | value;
+            if (at == 2 * j + 1) c->v[i][j] = (c->v[i][j] & 0xffffu) | value << 16;
+        }
+    }
+    for (int i = LANE; i < D; i += WARP) {
+        keys[(i64)n_past * D + i] = newest[i];
+        values[(i64)i * b->a->stride + n_past] = newest[D + i];
     }
 }
 
-INLINE void attend_step(const struct block *b, const u16 *queries, u32x4 k[4][D / 32], const u16 *values, int stride,
-                        int position, int n_past, struct mix *r) {
+/* Of positions before `end`. */
+INLINE void attend_step(const struct block *b, const struct cached *cached, int position, int end, struct mix *r) {
     int g = LANE / 4, t = LANE % 4;
-    u32x4 v[D / 8];
-    UNROLL for (int i = 0; i < D / 8; i++) v[i] =
-        load_from_cache((const u32x4 *)(values + (i64)(8 * i + g) * stride + position + 8 * t));
     float c[4][4] = {{0}};
-    const u16 *q = queries + g * D + t * (D / 4);
+    const u16 *q = b->s->queries + g * D + t * (D / 4);
     UNROLL for (int m = 0; m < D / 16; m++) {
         u32 a[4] = {*(const u32 *)(q + 4 * m), 0, *(const u32 *)(q + 4 * m + 2), 0};
         UNROLL for (int j = 0; j < 4; j++)
-            multiply_halves(c[j], a, (u32[2]){k[j][m / 2][m % 2 * 2], k[j][m / 2][m % 2 * 2 + 1]});
+            multiply_halves(c[j], a, (u32[2]){cached->k[j][m / 2][m % 2 * 2], cached->k[j][m / 2][m % 2 * 2 + 1]});
     }
     float m = -INFINITE;
     UNROLL for (int j = 0; j < 4; j++) UNROLL for (int e = 0; e < 2; e++) {
-        if (position + 8 * t + 2 * j + e >= n_past) c[j][e] = -INFINITE;
+        if (position + 8 * t + 2 * j + e >= end) c[j][e] = -INFINITE;
         m = max_f32(m, c[j][e]);
     }
     m = max_f32(m, shuffle_xor_f32(m, 1));
@@ -78,8 +122,8 @@ INLINE void attend_step(const struct block *b, const u16 *queries, u32x4 k[4][D 
     UNROLL for (int i = 0; i < D / 8; i++) {
         r->out[i][0] *= rescale;
         r->out[i][1] *= rescale;
-        multiply_halves(r->out[i], (u32[4]){p[0], 0, p[1], 0}, (u32[2]){v[i][0], v[i][1]});
-        multiply_halves(r->out[i], (u32[4]){p[2], 0, p[3], 0}, (u32[2]){v[i][2], v[i][3]});
+        multiply_halves(r->out[i], (u32[4]){p[0], 0, p[1], 0}, (u32[2]){cached->v[i][0], cached->v[i][1]});
+        multiply_halves(r->out[i], (u32[4]){p[2], 0, p[3], 0}, (u32[2]){cached->v[i][2], cached->v[i][3]});
     }
 }
 
@@ -88,61 +132,40 @@ INLINE void attend_part(const struct block *b, const struct decode_layer *l, int
                         int n_past) {
     const struct decode_args *a = b->a;
     struct shared *s = b->s;
-    int heads = a->n_heads / a->n_kv_heads, t = b->thread;
-    int kv_width = a->n_kv_heads * D, q_width = a->n_heads * D;
+    int heads = a->n_heads / a->n_kv_heads, t = b->thread, g = LANE / 4;
     u16 *keys = l->k_cache + ((i64)a->slot * a->n_kv_heads + kv) * a->stride * D;
     u16 *values = l->v_cache + ((i64)a->slot * a->n_kv_heads + kv) * a->stride * D;
-    int n_steps = (n_past + 31) / 32, step = WARP_NOW * splits + split;
-    u32x4 k[4][D / 32];
-    if (step < n_steps) load_keys(b, keys, step * 32, k);
+    int n_steps = n_past / 32 + 1, step = WARP_NOW * splits + split;
+    struct cached cached;
+    if (step < n_steps) load_cached(b, keys, values, step * 32, &cached);
 
-    int packets = (heads + 2) * (D / 4);
-    for (int i = t; i < packets; i += DECODE_THREADS) {
-        int head = i / (D / 4), at = i % (D / 4);
-        int row = head < heads    ? (kv * heads + head) * D
-                  : head == heads ? q_width + kv * D
-                                  : q_width + kv_width + kv * D;
-        u32x4 v = receive(b, a->qkv_packets + row / 4 + at, FLOATS);
-        UNROLL for (int j = 0; j < 4; j++) s->heads[head * D + at * 4 + j] = f32_of_bits(v[j]);
+    // a packet each: of the queries, then the key, then the value
+    int head = t / (D / 4), at = t % (D / 4);
+    struct turn turn;
+    load_turn(b, head < heads ? l->q_norm : l->k_norm, at, n_past, &turn);
+    float x[4] = {0};
+    if (head < heads + 2) {
+        int width = a->n_heads * D, row = head < heads    ? (kv * heads + head) * D
+                                          : head == heads ? width + kv * D
+                                                          : width + (a->n_kv_heads + kv) * D;
+        u32x4 packet = receive(b, a->qkv_packets + row / 4 + at, FLOATS);
+        UNROLL for (int j = 0; j < 4; j++) x[j] = f32_of_bits(packet[j]);
+    }
+    float value[4] = {x[0], x[1], x[2], x[3]};
+    turn_packet(b, &turn, l->q_norm != 0, at, x);
+    if (head < heads + 2) {
+        float scale = head < heads ? a->scale * LOG2_E : 1;
+        u16 *to = head < heads ? s->queries + head * D : s->newest + (head - heads) * D;
+        UNROLL for (int j = 0; j < 4; j++) to[4 * at + j] = f32_to_half(head > heads ? value[j] : x[j] * scale);
     }
     barrier();
-    for (int h = WARP_NOW; h < heads + 2; h += WARPS) {
-        const float *x = s->heads + h * D;
-        if (h == heads + 1) {
-            for (int i = LANE; i < D; i += WARP) s->newest[D + i] = f32_to_half(x[i]);
-        } else {
-            float first[D / 64], second[D / 64];
-            turn_head(b, x, h < heads ? l->q_norm : l->k_norm, n_past, first, second);
-            float scale = h < heads ? a->scale * LOG2_E : 1;
-            u16 *to = h < heads ? s->queries + h * D : s->newest;
-            UNROLL for (int i = 0; i < D / 64; i++) {
-                int pair = LANE + i * WARP;
-                to[a->interleaved ? 2 * pair : pair] = f32_to_half(first[i] * scale);
-                to[a->interleaved ? 2 * pair + 1 : pair + D / 2] = f32_to_half(second[i] * scale);
-            }
-        }
-    }
-    barrier();
-    // the new position is no part of the cache yet: the first part takes it by itself, and writes it there
-    if (split == 0) {
-        if (WARP_NOW < heads) {
-            float score = 0;
-            for (int i = LANE; i < D; i += WARP)
-                score += half_to_f32(s->queries[WARP_NOW * D + i]) * half_to_f32(s->newest[i]);
-            score = warp_sum(score);
-            if (LANE == 0) s->newest_score[WARP_NOW] = score;
-        }
-        if (t < D) {
-            keys[(i64)n_past * D + t] = s->newest[t];
-            values[(i64)t * a->stride + n_past] = s->newest[D + t];
-        }
-    }
-    int g = LANE / 4;
+
     if (step < n_steps) {
         struct mix r = {.largest = -INFINITE};
-        NO_UNROLL for (int at = step; at < n_steps; at += WARPS * splits) {
-            if (at != step) load_keys(b, keys, at * 32, k);
-            attend_step(b, s->queries, k, values, a->stride, at * 32, n_past, &r);
+        NO_UNROLL for (int now = step; now < n_steps; now += WARPS * splits) {
+            if (now != step) load_cached(b, keys, values, now * 32, &cached);
+            if (now == n_steps - 1) add_newest(b, keys, values, now * 32, n_past, &cached);
+            attend_step(b, &cached, now * 32, n_past + 1, &r);
         }
         UNROLL for (int i = 0; i < D / 8; i++) UNROLL for (int e = 0; e < 2; e++)
             s->mixed[WARP_NOW][g][8 * i + 2 * (LANE % 4) + e] = r.out[i][e];
@@ -152,33 +175,28 @@ INLINE void attend_part(const struct block *b, const struct decode_layer *l, int
         }
     }
     barrier();
-    int active = min_int(WARPS, (n_steps - split + splits - 1) / splits);  // warps that had positions
-    for (int base = 0; base < heads * D; base += DECODE_THREADS) {
-        int i = base + t, head = min_int(i / D, heads - 1), dim = i % D;
-        float m = split == 0 ? s->newest_score[head] : -INFINITE;
-        for (int w = 0; w < active; w++) m = max_f32(m, s->largest_score[w][head]);
-        float own = split == 0 ? exp2_fast(s->newest_score[head] - m) : 0;
-        float out = own != 0 ? own * half_to_f32(s->newest[D + dim]) : 0, weight = own;
-        for (int w = 0; w < active; w++) {
-            float scale = exp2_fast(s->largest_score[w][head] - m);
-            out += scale * s->mixed[w][head][dim];
-            weight += scale * s->weight[w][head];
-        }
-        // every part is sent in every layer, also one without positions
-        out = weight > 0 ? out / weight : 0;
-        float log_weight = weight > 0 ? m + log2_fast(weight) : NO_WEIGHT;
-        u32x4 packet;
-        UNROLL for (int j = 0; j < 4; j++) {
-            int from = (LANE & 24) + (j & 1) + (j & 2) * 2;  // in the order of activations
-            packet[j] = marked_pair(shuffle_f32(out, from), shuffle_f32(out, from + 2), b->parity);
-        }
-        if (i >= heads * D) continue;
-        int place = split * a->n_heads + kv * heads + head;
-        if (dim % 8 == 0) store_shared_by_blocks(a->mixed_packets + place * (D / 8) + dim / 8, packet);
-        if (dim == 0) store_word_shared_by_blocks(a->weights_of_mixed + place, marked(log_weight, b->parity));
+    // a packet each: eight dimensions of a head, of all warps that had positions
+    int active = min_int(WARPS, (n_steps - split + splits - 1) / splits);
+    head = t / (D / 8), at = t % (D / 8);
+    if (head >= heads) return;
+    float m = -INFINITE, weight = 0, out[8] = {0};
+    for (int w = 0; w < active; w++) m = max_f32(m, s->largest_score[w][head]);
+    for (int w = 0; w < active; w++) {
+        float scale = exp2_fast(s->largest_score[w][head] - m);
+        const f32x4 *from = (const f32x4 *)(s->mixed[w][head] + 8 * at);
+        UNROLL for (int j = 0; j < 8; j++) out[j] += scale * from[j / 4][j % 4];
+        weight += scale * s->weight[w][head];
     }
-    // the cache, for the next token; nobody waits for it now
-    if (split == 0 && t < D) publish();
+    // every part is sent in every layer, also one without positions
+    float share = weight > 0 ? 1 / weight : 0, log_weight = weight > 0 ? m + log2_fast(weight) : NO_WEIGHT;
+    u32x4 packet;
+    UNROLL for (int j = 0; j < 4; j++) {
+        int from = (j & 1) + (j & 2) * 2;  // in the order of activations
+        packet[j] = marked_pair(out[from] * share, out[from + 2] * share, b->parity);
+    }
+    int place = split * a->n_heads + kv * heads + head;
+    store_shared_by_blocks(a->mixed_packets + place * (D / 8) + at, packet);
+    if (at == 0) store_word_shared_by_blocks(a->weights_of_mixed + place, marked(log_weight, b->parity));
 }
 
 /* What attention found, its parts merged, to activations. */

@@ -14,9 +14,7 @@ static const enum format format = JOIN(AS, FORMAT);
 enum {
     WARPS = DECODE_THREADS / WARP,
     PITCH = GROUP + 8,  // of a group of activations: the reads of a warp fall into different banks
-    // units of a pair's weights that a warp has on their way while it waits: what registers hold. Of the others, which
-    // are few, what the card's cache was asked for a layer before must do.
-    AHEAD = JOIN(AS, FORMAT) == AS_q4_0 ? 2 : 0,
+    AHEAD = 1,          // units whose weights a warp has in registers before it needs them
     D = DECODE_HEAD_DIM,
     STEP = 4,  // groups that a warp takes at once, one for each of four lanes
 };
@@ -24,27 +22,33 @@ enum {
 #define LOG2_E 1.44269504f
 #define NO_WEIGHT -1e30f
 
+/* What a layer multiplies. */
+enum decode_product { QKV, ATTN_OUT, INNER, DOWN };
+
+/* This block's tiles of a product. */
 struct tiles {
     i32 first, n;
+    i32 per_tile;  // units
+    u32 share;     // 65536 / per_tile, rounded up: divides numbers of units without a division
 };
 
 struct shared {
-    volatile i32 gave_up, nothing;
+    volatile i32 gave_up;
     i32 token;
     i64 until;  // timer_ns at which waiting ends
     struct decode_args args;
-    struct tiles qkv, out, inner, head;  // this block's
+    struct tiles tiles[DECODE_PRODUCTS];
+    i32 head_first, head_n;  // tiles of the head: 16 rows
     float sums[WARPS];
     u64 largest[WARPS];
-    i32 n_candidates;
-    u32 n_total;
-    float __attribute__((aligned(16))) heads[(DECODE_GROUP + 2) * D];  // queries of the group, key, value
-    u16 __attribute__((aligned(16))) queries[8 * D], newest[2 * D];    // halves; key and value of the new position
-    float newest_score[8];
-    float largest_score[WARPS][8], weight[WARPS][8];
+    i32 n_candidates, n_own;
+    u64 first_own;
+    u16 __attribute__((aligned(16))) queries[DECODE_GROUP * D],
+        newest[2 * D];  // halves; key and value of the new position
+    float largest_score[WARPS][DECODE_GROUP], weight[WARPS][DECODE_GROUP];
     union {
-        float mixed[WARPS][8][D];  // of each warp
-        struct {                   // of sampling
+        float __attribute__((aligned(16))) mixed[WARPS][DECODE_GROUP][D + 4];  // of each warp
+        struct {                                                               // of sampling
             u64 keys[SAMPLE_LIST], order[SAMPLE_LIST];
             float p[SAMPLE_LIST];
         };
@@ -60,15 +64,10 @@ struct block {
     u32 parity;  // of the layer
 };
 
-/* Each part of a token's way begins with this. Neither compiler knows that `nothing` is zero, so that they compute what
-   a part needs when it begins: they would rather keep all there is to know for all parts in registers, and spill. */
 INLINE struct block this_block(u32 parity) {
     struct shared *s = DYNAMIC_SHARED(struct shared);
-    int nothing = s->nothing;
-    return (struct block){.a = (const struct decode_args *)((const char *)&s->args + nothing),
-                          .s = s,
-                          .thread = thread_x() + nothing,
-                          .parity = parity};
+    // never negative, which the compiler sees by the mask
+    return (struct block){.a = &s->args, .s = s, .thread = thread_x() & (DECODE_THREADS - 1), .parity = parity};
 }
 
 #define LANE (b->thread % WARP)

@@ -6,9 +6,16 @@
 
 /* ---- tiles ---- */
 
-INLINE struct tiles own_tiles(int n) {
-    int first = (int)((i64)block_x() * n / grid_x());
-    return (struct tiles){first, (int)((i64)(block_x() + 1) * n / grid_x()) - first};
+/* The first of this block's among n. */
+INLINE int first_own(int n, int block) { return (int)((i64)block * n / grid_x()); }
+
+INLINE struct tiles own_tiles(int n, const struct weights *w, int pair) {
+    int first = first_own(n, block_x()), steps = (w->groups + STEP - 1) / STEP;
+    int per_tile = pair ? steps : (steps + 1) / 2;
+    return (struct tiles){.first = first,
+                          .n = first_own(n, block_x() + 1) - first,
+                          .per_tile = per_tile,
+                          .share = (65536 + (u32)per_tile - 1) / (u32)per_tile};
 }
 
 /* Tiles of one matrix, or of three with the same input (queries, keys, values), or of a pair that is multiplied row by
@@ -16,20 +23,20 @@ INLINE struct tiles own_tiles(int n) {
 struct task {
     const struct weights *w, *second, *third;
     int pair;
-    int first, n;  // tiles
-    int per_tile;  // units
-    u32 share;     // 65536 / per_tile, rounded up: divides numbers of units without a division
+    struct tiles t;
+    int staged;  // where its weights come to in shared memory
 };
 
-INLINE struct task task_of(const struct block *b, const struct weights *w, const struct weights *second,
-                           const struct weights *third, int pair) {
-    struct task k = {.w = w, .second = second, .third = third, .pair = pair};
-    const struct tiles *own = third ? &b->s->qkv : pair ? &b->s->inner : &b->s->out;
-    k.first = own->first;
-    k.n = own->n;
-    int steps = (w->groups + STEP - 1) / STEP;
-    k.per_tile = pair ? steps : (steps + 1) / 2;
-    k.share = (65536 + (u32)k.per_tile - 1) / (u32)k.per_tile;
+INLINE struct task task_of(const struct block *b, const struct decode_layer *l, enum decode_product product) {
+    struct task k = {.w = product == QKV        ? &l->q
+                          : product == ATTN_OUT ? &l->attn_out
+                          : product == INNER    ? &l->gate
+                                                : &l->down,
+                     .second = product == QKV ? &l->k : &l->up,
+                     .third = product == QKV ? &l->v : 0,
+                     .pair = product == INNER,
+                     .staged = b->a->at_staged[product]};
+    k.t = b->s->tiles[product];
     return k;
 }
 
@@ -49,30 +56,80 @@ INLINE const struct weights *matrix_of(const struct task *k, int tile, int *row)
     return w;
 }
 
-INLINE int tile_of(const struct task *k, int u) { return (int)((u32)u * k->share >> 16); }
+INLINE int tile_of(const struct task *k, int u) { return (int)((u32)u * k->t.share >> 16); }
 
 struct unit {
     struct raw_group low, high;
 };
 
-INLINE void load_unit(const struct block *b, const struct task *k, int u, struct unit *out) {
-    int tile = tile_of(k, u), step = u - tile * k->per_tile, row, g = step * STEP + LANE % 4;
-    const struct weights *w = matrix_of(k, k->first + tile, &row);
-    row += LANE / 4;
-    out->low = load_raw(w, format, row, g);
-    out->high = k->pair ? load_raw(k->second, format, row, g) : load_raw(w, format, row, g + k->per_tile * STEP);
+/* The weights of a unit's two halves that this lane has: their matrix, row and group. */
+struct unit_place {
+    const struct weights *w[2];
+    int row, group[2];
+};
+
+INLINE struct unit_place place_of_unit(const struct block *b, const struct task *k, int u) {
+    struct unit_place p;
+    int tile = tile_of(k, u), step = u - tile * k->t.per_tile;
+    p.w[0] = matrix_of(k, k->t.first + tile, &p.row);
+    p.w[1] = k->pair ? k->second : p.w[0];
+    p.row += LANE / 4;
+    p.group[0] = step * STEP + LANE % 4;
+    p.group[1] = p.group[0] + (k->pair ? 0 : k->t.per_tile * STEP);
+    return p;
 }
 
-INLINE void prefetch_unit(const struct block *b, const struct task *k, int u) {
-    int tile = tile_of(k, u), step = u - tile * k->per_tile, row, g = step * STEP + LANE % 4;
-    const struct weights *w = matrix_of(k, k->first + tile, &row);
-    row += LANE / 4;
-    prefetch_raw(w, format, row, g);
-    if (k->pair) {
-        prefetch_raw(k->second, format, row, g);
-    } else {
-        prefetch_raw(w, format, row, g + k->per_tile * STEP);
+/* A staged unit: for each half the quants, 16 bytes of every lane after each other, then the scales of both. */
+enum {
+    PIECES = JOIN(AS, FORMAT) == AS_q4_0 ? 1 : 2,  // of 16 bytes, of a group
+    AT_SCALES = 2 * PIECES * WARP * 16,
+    UNIT_BYTES = AT_SCALES + 2 * WARP * 2,
+};
+_Static_assert(UNIT_BYTES == DECODE_UNIT_BYTES(PIECES), "as the host lays them out");
+
+INLINE void load_unit(const struct block *b, const struct task *k, int u, struct unit *out) {
+    if (STAGED) {
+        const u8 *from = DYNAMIC_SHARED(u8) + k->staged + u * UNIT_BYTES;
+        struct raw_group *halves[2] = {&out->low, &out->high};
+        UNROLL for (int h = 0; h < 2; h++) {
+            UNROLL for (int j = 0; j < PIECES; j++) halves[h]->quants[j] =
+                *(const u32x4 *)(from + ((h * PIECES + j) * WARP + LANE) * 16);
+            halves[h]->scale = *(const u16 *)(from + AT_SCALES + (h * WARP + LANE) * 2);
+        }
+        return;
     }
+    struct unit_place p = place_of_unit(b, k, u);
+    out->low = load_raw(p.w[0], format, p.row, p.group[0]);
+    out->high = load_raw(p.w[1], format, p.row, p.group[1]);
+}
+
+INLINE void stage_unit(const struct block *b, const struct task *k, int u) {
+    struct unit_place p = place_of_unit(b, k, u);
+    shared_place to = DYNAMIC_SHARED_PLACE + k->staged + u * UNIT_BYTES;
+    UNROLL for (int h = 0; h < 2; h++) {
+        const struct weights *w = p.w[h];
+        int given = p.row < w->rows && p.group[h] < w->groups;
+        u64 i = (u64)p.row * (u64)w->groups + (u64)p.group[h];
+        UNROLL for (int j = 0; j < PIECES; j++)
+            copy16(to + ((h * PIECES + j) * WARP + LANE) * 16, (const u32x4 *)w->quants + i * PIECES + j, given);
+        if (LANE % 2 == 0) copy4(to + AT_SCALES + (h * WARP + LANE) * 2, (const u16 *)w->scales + i, given);
+    }
+}
+
+/* Sends for the weights of the next layer's task, when those of this one's are not needed any more. Every task of a
+   layer does this once, so that the copies of a task are the fourth last when it begins. A warp sends for what it will
+   multiply. */
+INLINE void send_for(const struct block *b, const struct task *k) {
+    int n = k->t.n * k->t.per_tile;
+    NO_UNROLL for (int u = WARP_NOW; u < n; u += WARPS) {
+        if (STAGED) {
+            stage_unit(b, k, u);
+        } else {
+            struct unit_place p = place_of_unit(b, k, u);
+            UNROLL for (int h = 0; h < 2; h++) prefetch_raw(p.w[h], format, p.row, p.group[h]);
+        }
+    }
+    if (STAGED) copies_commit();
 }
 
 /* Rows of weights times groups of activations: *low and *high of row lane / 4. The product's columns hold one vector
@@ -95,53 +152,61 @@ INLINE void multiply_groups(const struct block *b, const struct raw_group *low, 
 }
 
 INLINE void multiply_unit(const struct block *b, const struct task *k, int u, const struct unit *w) {
-    int step = (u - tile_of(k, u) * k->per_tile) * STEP;
+    int step = (u - tile_of(k, u) * k->t.per_tile) * STEP;
     float low, high;
-    multiply_groups(b, &w->low, &w->high, format, activations_of(b), step, k->pair ? step : step + k->per_tile * STEP,
+    multiply_groups(b, &w->low, &w->high, format, activations_of(b), step, k->pair ? step : step + k->t.per_tile * STEP,
                     &low, &high);
-    if (LANE % 4 == 0) {
+    if (LANE % 4 != 0) return;
+    if (k->pair) {
         part_of(b)[u * 16 + LANE / 4] = low;
         part_of(b)[u * 16 + 8 + LANE / 4] = high;
+    } else {
+        part_of(b)[u * 8 + LANE / 4] = low + high;
     }
 }
 
+/* The first units of each warp, in registers while it waits for what they are multiplied with. */
 struct ahead {
-    struct unit units[2];
+    struct unit units[AHEAD];
 };
 
-INLINE void look_ahead(const struct block *b, const struct task *k, int n_ahead, struct ahead *h) {
-    UNROLL for (int i = 0; i < n_ahead; i++) {
+INLINE void look_ahead(const struct block *b, const struct task *k, struct ahead *h) {
+    if (STAGED) {
+        copies_wait(DECODE_PRODUCTS - 1);
+        warp_barrier();
+    }
+    UNROLL for (int i = 0; i < AHEAD; i++) {
         int u = WARP_NOW + i * WARPS;
-        if (u < k->n * k->per_tile) load_unit(b, k, u, &h->units[i]);
+        if (u < k->t.n * k->t.per_tile) load_unit(b, k, u, &h->units[i]);
     }
 }
 
 /* All units, with the activations in place; ends with a barrier. */
-INLINE void multiply_task(const struct block *b, const struct task *k, const struct task *next_layer, int n_ahead,
-                          struct ahead *h) {
-    int n = k->n * k->per_tile;
-    NO_UNROLL for (int u = WARP_NOW; u < n; u += WARPS) prefetch_unit(b, next_layer, u);
-    UNROLL for (int i = 0; i < n_ahead; i++) {
-        int u = WARP_NOW + i * WARPS;
-        if (u < n) multiply_unit(b, k, u, &h->units[i]);
-    }
-    NO_UNROLL for (int u = WARP_NOW + n_ahead * WARPS; u < n; u += WARPS) {
-        struct unit w;
-        load_unit(b, k, u, &w);
-        multiply_unit(b, k, u, &w);
+INLINE void multiply_task(const struct block *b, const struct task *k, struct ahead *h) {
+    int n = k->t.n * k->t.per_tile;
+    NO_UNROLL for (int first = WARP_NOW; first < n; first += AHEAD * WARPS) {
+        UNROLL for (int i = 0; i < AHEAD; i++) {
+            int u = first + i * WARPS;
+            if (u >= n) continue;
+            struct unit w = h->units[i];
+            if (u + AHEAD * WARPS < n) load_unit(b, k, u + AHEAD * WARPS, &h->units[i]);
+            multiply_unit(b, k, u, &w);
+        }
     }
     barrier();
 }
 
-/* Sums of row r (of all own tiles): four lanes take a row, each gets the sum. */
-INLINE float sum_of_row(const struct block *b, const struct task *k, int r, int high, int low) {
+/* Sums of row r (of all own tiles; of a pair the first's or the second's): four lanes take a row, each gets the sum. */
+INLINE float sum_of_row(const struct block *b, const struct task *k, int r, int second) {
+    int stride = k->pair ? 16 : 8;
+    r = min_int(r, k->t.n * 8 - 1);
+    const float *part = part_of(b) + r / 8 * k->t.per_tile * stride + second * 8 + r % 8;
     float sum = 0;
-    if (r < k->n * 8)
-        for (int i = LANE % 4; i < k->per_tile; i += 4) {
-            const float *part = part_of(b) + (r / 8 * k->per_tile + i) * 16 + r % 8;
-            if (low) sum += part[0];
-            if (high) sum += part[8];
-        }
+    NO_UNROLL for (int first = LANE % 4; first < k->t.per_tile; first += 16) {
+        float v[4];
+        UNROLL for (int j = 0; j < 4; j++) v[j] = part[min_int(first + 4 * j, k->t.per_tile - 1) * stride];
+        UNROLL for (int j = 0; j < 4; j++) sum += first + 4 * j < k->t.per_tile ? v[j] : 0;
+    }
     sum += shuffle_xor_f32(sum, 1);
     return sum + shuffle_xor_f32(sum, 2);
 }
@@ -162,7 +227,7 @@ INLINE float norm_of(const struct block *b, int width, float squares) {
     barrier();
     sum = 0;
     UNROLL for (int w = 0; w < WARPS; w++) sum += b->s->sums[w];
-    return rsqrt_f32(sum / (float)width + b->a->eps);
+    return rsqrt_fast(sum / (float)width + b->a->eps);
 }
 
 /* Waits for the width's numbers; normed they become the activations. Ends with a barrier. */
@@ -214,11 +279,11 @@ INLINE void embed_token(const struct block *b, const float *gain) {
         v = a->embedding_is_q8 ? four_weights(&a->embedding, AS_q8_0, row, k)
                                : four_weights(&a->embedding, format, row, k);
     float scale = norm_of(b, width, v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + v[3] * v[3]);
-    int first = b->s->out.first * 8;
+    int first = b->s->tiles[ATTN_OUT].first * 8;
     if (k < width) {
         f32x4 g = *(const f32x4 *)(gain + k) * scale * v;
         put_four(activations_of(b) + k / GROUP * (PITCH - GROUP), k, g[0], g[1], g[2], g[3]);
-        if (k >= first && k < first + b->s->out.n * 8) *(f32x4 *)(residual_of(b) + k - first) = v;
+        if (k >= first && k < first + b->s->tiles[ATTN_OUT].n * 8) *(f32x4 *)(residual_of(b) + k - first) = v;
     }
     barrier();
 }

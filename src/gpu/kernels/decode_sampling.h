@@ -5,34 +5,62 @@
 
 #include "gpu/kernels/decode_products.h"
 
-INLINE void head_rows_of(const struct block *b, int *first, int *next) {
-    *first = b->s->head.first * 16;
-    *next = min_int(*first + b->s->head.n * 16, b->a->head.rows);
+/* This block's rows of the head; how many steps of its depth there are. */
+struct head_rows {
+    int first, next, steps;
+};
+
+INLINE struct head_rows head_rows_of(const struct block *b) {
+    int first = b->s->head_first * 16;
+    return (struct head_rows){first, min_int(first + b->s->head_n * 16, b->a->head.rows),
+                              (b->a->head.groups + STEP - 1) / STEP};
+}
+
+/* A warp takes 16 rows at a time, a step after the other; the weights of the next steps are on their way. */
+enum { HEAD_AHEAD = JOIN(AS, FORMAT) == AS_q4_0 ? 3 : 2 };
+struct head_ahead {
+    struct raw_group weights[HEAD_AHEAD][2];
+    int row, step;  // of what comes after them
+};
+
+INLINE void load_ahead(const struct block *b, enum format f, const struct head_rows *rows, struct head_ahead *h,
+                       int i) {
+    const struct weights *w = &b->a->head;
+    int row = h->row < rows->next ? h->row : w->rows;  // nothing is loaded
+    UNROLL for (int j = 0; j < 2; j++) h->weights[i][j] =
+        load_raw(w, f, row + 8 * j + LANE / 4, h->step * STEP + LANE % 4);
+    int last = ++h->step == rows->steps;
+    h->step = last ? 0 : h->step;
+    h->row += last ? WARPS * 16 : 0;
+}
+
+INLINE void look_ahead_of_head(const struct block *b, enum format f, const struct head_rows *rows,
+                               struct head_ahead *h) {
+    h->row = rows->first + WARP_NOW * 16;
+    h->step = 0;
+    UNROLL for (int i = 0; i < HEAD_AHEAD; i++) load_ahead(b, f, rows, h, i);
 }
 
 /* Logits of this block's rows. */
-INLINE void multiply_head(const struct block *b, enum format f) {
-    const struct weights *w = &b->a->head;
-    int first, next, steps = (w->groups + STEP - 1) / STEP, g = LANE / 4, t = LANE % 4;
-    head_rows_of(b, &first, &next);
-    NO_UNROLL for (int row = first + WARP_NOW * 16; row < next; row += WARPS * 16) {
-        float low = 0, high = 0;
-        struct raw_group here[2], coming[2];
-        coming[0] = load_raw(w, f, row + g, t);
-        coming[1] = load_raw(w, f, row + 8 + g, t);
-        NO_UNROLL for (int step = 0; step < steps; step++) {
-            here[0] = coming[0], here[1] = coming[1];
-            if (step + 1 < steps) {
-                coming[0] = load_raw(w, f, row + g, (step + 1) * STEP + t);
-                coming[1] = load_raw(w, f, row + 8 + g, (step + 1) * STEP + t);
-            }
-            float l, h;
-            multiply_groups(b, &here[0], &here[1], f, activations_of(b), step * STEP, step * STEP, &l, &h);
+INLINE void multiply_head(const struct block *b, enum format f, const struct head_rows *rows, struct head_ahead *h) {
+    int row = rows->first + WARP_NOW * 16, step = 0, g = LANE / 4;
+    float low = 0, high = 0;
+    NO_UNROLL while (row < rows->next) {
+        UNROLL for (int i = 0; i < HEAD_AHEAD; i++) {
+            if (row >= rows->next) continue;
+            struct raw_group here[2] = {h->weights[i][0], h->weights[i][1]};
+            load_ahead(b, f, rows, h, i);
+            float l, r;
+            multiply_groups(b, &here[0], &here[1], f, activations_of(b), step * STEP, step * STEP, &l, &r);
             low += l;
-            high += h;
+            high += r;
+            if (++step < rows->steps) continue;
+            if (LANE % 4 == 0 && row + g < rows->next) logits_of(b)[row - rows->first + g] = low;
+            if (LANE % 4 == 0 && row + 8 + g < rows->next) logits_of(b)[row - rows->first + 8 + g] = high;
+            step = 0;
+            row += WARPS * 16;
+            low = high = 0;
         }
-        if (t == 0 && row + g < next) logits_of(b)[row - first + g] = low;
-        if (t == 0 && row + 8 + g < next) logits_of(b)[row - first + 8 + g] = high;
     }
     barrier();
 }
@@ -77,15 +105,19 @@ INLINE u32x4 receive_round(const struct block *b, const u32x4 *p, u32 round) {
     return v;
 }
 
+INLINE int rank_in_list(u64 key, const u64 *list, int n) {
+    int rank = 0;
+    UNROLL_SOME for (int i = 0; i < n; i++) rank += list[i] > key;
+    return rank;
+}
+
 /* The k-th largest (or, with fewer, smallest) of list[n] of distinct keys (0: none) goes to *kth; called by all. */
 INLINE u64 kth_of_list(const struct block *b, const u64 *list, int n, int k) {
     if (b->thread == 0) b->s->order[0] = 0;
     barrier();
     for (int i = b->thread; i < n; i += DECODE_THREADS) {
         u64 mine = list[i];
-        int rank = 0;
-        for (int j = 0; j < n; j++) rank += list[j] > mine;
-        if (mine && rank == k - 1) b->s->order[0] = mine;
+        if (mine && rank_in_list(mine, list, n) == k - 1) b->s->order[0] = mine;
     }
     barrier();
     u64 found = b->s->order[0];
@@ -93,37 +125,36 @@ INLINE u64 kth_of_list(const struct block *b, const u64 *list, int n, int k) {
     return found;
 }
 
-/* Rounds of counting may follow each other, and a block can be one ahead of others that still read: two places in
- * turns.
- */
-INLINE u32x4 *counts_of(const struct decode_args *a, u32 round) { return a->count_packets + round % 2 * (u32)grid_x(); }
-
-/* How many keys of all blocks are not below the threshold; those of this block go to its list as they are counted. */
-INLINE int count_candidates(const struct block *b, int first, int next, u64 threshold, u32 *round) {
+/* Takes the keys of all blocks that are not below the threshold to s->order, in any order; the number of them may be
+   more than SAMPLE_LIST, then those have no room. A block's first packet tells how many it has. Rounds may follow each
+   other, and a block can be one ahead of others that still read: two places in turns. */
+INLINE int gather_candidates(const struct block *b, int first, int next, u64 threshold, u32 *round) {
     struct shared *s = b->s;
-    const struct decode_args *a = b->a;
-    if (b->thread == 0) {
-        s->n_candidates = 0;
-        s->n_total = 0;
-    }
+    if (b->thread == 0) s->n_candidates = s->n_own = 0;
     barrier();
     ++*round;
-    u32x4 *mine = a->candidate_packets + (i64)block_x() * SAMPLE_LIST;
+    u32x4 *packets = b->a->candidate_packets + (i64)(*round % 2 * (u32)grid_x()) * SAMPLE_LIST;
+    u32x4 *own = packets + (i64)block_x() * SAMPLE_LIST;
     for (int i = b->thread; i < next - first; i += DECODE_THREADS) {
         u64 key = key_in_block(b, first, i);
         if (key == 0 || key < threshold) continue;
-        int at = __atomic_fetch_add(&s->n_candidates, 1, __ATOMIC_RELAXED);
-        if (at < SAMPLE_LIST) store_shared_by_blocks(mine + at, packet_of_key(key, 0, *round));
+        int at = __atomic_fetch_add(&s->n_own, 1, __ATOMIC_RELAXED);
+        if (at == 0) s->first_own = key;
+        if (at > 0 && at < SAMPLE_LIST) store_shared_by_blocks(own + at, packet_of_key(key, 0, *round));
     }
     barrier();
-    u32x4 *counts = counts_of(a, *round);
-    if (b->thread == 0) store_shared_by_blocks(counts + block_x(), packet_of_key(0, (u32)s->n_candidates, *round));
+    if (b->thread == 0) store_shared_by_blocks(own, packet_of_key(s->first_own, (u32)s->n_own, *round));
     for (int i = b->thread; i < grid_x(); i += DECODE_THREADS) {
-        u32 n = receive_round(b, counts + i, *round)[2];
-        __atomic_fetch_add(&s->n_total, n, __ATOMIC_RELAXED);
+        const u32x4 *theirs = packets + (i64)i * SAMPLE_LIST;
+        u32x4 p = receive_round(b, theirs, *round);
+        int n = (int)p[2], at = __atomic_fetch_add(&s->n_candidates, n, __ATOMIC_RELAXED);
+        for (int j = 0; j < n && at + j < SAMPLE_LIST && !s->gave_up; j++) {
+            if (j > 0) p = receive_round(b, theirs + j, *round);
+            s->order[at + j] = key_of_packet(p);
+        }
     }
     barrier();
-    int total = (int)s->n_total;
+    int total = s->n_candidates;
     barrier();
     return total;
 }
@@ -148,7 +179,7 @@ INLINE int gather_largest(const struct block *b, int first, int next, int k, u32
     if (threshold == 0) threshold = 1;
     int n;
     NO_UNROLL for (u64 tried = threshold;; tried = threshold + (over - threshold) / 2) {
-        n = count_candidates(b, first, next, tried, round);
+        n = gather_candidates(b, first, next, tried, round);
         if (s->gave_up || (n <= SAMPLE_LIST && (n >= k || tried == threshold))) break;
         // too many: halve the distance to a threshold that is too high
         if (n < k) {
@@ -157,23 +188,10 @@ INLINE int gather_largest(const struct block *b, int first, int next, int k, u32
             threshold = tried;
         }
     }
-    if (b->thread == 0) s->n_candidates = 0;
-    barrier();
-    for (int i = b->thread; i < grid_x(); i += DECODE_THREADS) {
-        int mine = (int)min_int((int)load_shared_by_blocks(counts_of(a, *round) + i)[2], SAMPLE_LIST);
-        for (int j = 0; j < mine && !s->gave_up; j++) {
-            u64 key = key_of_packet(receive_round(b, a->candidate_packets + (i64)i * SAMPLE_LIST + j, *round));
-            int at = __atomic_fetch_add(&s->n_candidates, 1, __ATOMIC_RELAXED);
-            if (at < SAMPLE_LIST) s->order[at] = key;
-        }
-    }
-    barrier();
-    n = min_int(s->n_candidates, SAMPLE_LIST);
+    n = min_int(n, SAMPLE_LIST);
     for (int i = b->thread; i < n; i += DECODE_THREADS) {
         u64 mine = s->order[i];
-        int rank = 0;
-        for (int j = 0; j < n; j++) rank += s->order[j] > mine;
-        s->keys[rank] = mine;
+        s->keys[rank_in_list(mine, s->order, n)] = mine;
     }
     barrier();
     return min_int(n, k);
@@ -181,13 +199,13 @@ INLINE int gather_largest(const struct block *b, int first, int next, int k, u32
 
 /* Draws the next token in every block alike; false when there is none. *round: of the last packets, which are told
    apart by it; also when there is no token. */
-INLINE int sample_next(u32 *round) {
+PART int sample_next(u32 *round) {
     struct block fresh = this_block(0), *b = &fresh;
     const struct decode_args *a = b->a;
     struct shared *s = b->s;
     struct sequence *q = &s->sequence;
-    int first, next;
-    head_rows_of(b, &first, &next);
+    struct head_rows rows = head_rows_of(b);
+    int first = rows.first, next = rows.next;
     penalise(q, b->thread, logits_of(b), first, next);
     int n = gather_largest(b, first, next, q->temperature == 0 ? 1 : q->top_k, round);
     if (s->gave_up) return 0;

@@ -13,7 +13,7 @@ INLINE int is_direct(enum format f) { return f == AS_q4_0 || f == AS_q8_0 || f =
 /* A group as loaded. */
 struct raw_group {
     u32x4 quants[4];     // Q4_0: one, Q8_0: two, F16: four
-    u32 scale;           // a pair of halves, both d
+    u32 scale;           // d; nothing is done with it here, so that nothing waits for the load
     struct group group;  // of the other formats
 };
 
@@ -36,7 +36,7 @@ INLINE struct raw_group load_raw(const struct weights *w, enum format f, int row
             r.group = load_group(w, f, row, g);
             return r;
     }
-    r.scale = (u32)load_constant_half((const u16 *)w->scales + i) * 0x10001u;
+    r.scale = load_constant_half((const u16 *)w->scales + i);
     return r;
 }
 
@@ -51,13 +51,14 @@ INLINE void prefetch_raw(const struct weights *w, enum format f, int row, int g)
 
 /* Quarter q as four pairs, in the order above. */
 INLINE void pairs_of_raw(const struct raw_group *r, enum format f, int q, u32 out[4]) {
+    u32 scales = r->scale * 0x10001u;
     switch (f) {
         case AS_q4_0: {
             u32 word = r->quants[0][q];
             // a half of 0x6400 + n is the number 1024 + n
             UNROLL for (int j = 0; j < 4; j++) {
                 u32 nibbles = (word >> (j % 2 * 8 + j / 2 * 4) & 0x000f000fu) | 0x64006400u;
-                out[j] = multiply_pairs(subtract_pairs(nibbles, 0x64086408u), r->scale);
+                out[j] = multiply_pairs(subtract_pairs(nibbles, 0x64086408u), scales);
             }
             break;
         }
@@ -65,7 +66,7 @@ INLINE void pairs_of_raw(const struct raw_group *r, enum format f, int q, u32 ou
             UNROLL for (int j = 0; j < 4; j++) {
                 u32 word = r->quants[j / 2][q] ^ 0x80808080u;
                 u32 bytes = (word >> (j % 2 * 8) & 0x00ff00ffu) | 0x64006400u;
-                out[j] = multiply_pairs(subtract_pairs(bytes, 0x64806480u), r->scale);
+                out[j] = multiply_pairs(subtract_pairs(bytes, 0x64806480u), scales);
             }
             break;
         case AS_f16:
@@ -87,9 +88,9 @@ INLINE void pairs_of_raw(const struct raw_group *r, enum format f, int q, u32 ou
 }
 
 /* Where activation k of a row goes. */
-INLINE int place_of(int k) {
-    int j = k % 4;
-    return k / GROUP * GROUP + k % 16 / 4 * 8 + k % GROUP / 16 * 4 + ((j & 1) << 1 | j >> 1);
+INLINE int place_of(int index) {
+    u32 k = (u32)index, j = k % 4;
+    return (int)(k / GROUP * GROUP + k % 16 / 4 * 8 + k % GROUP / 16 * 4 + (j % 2 * 2 + j / 2));
 }
 
 /* A float that a half can hold. */

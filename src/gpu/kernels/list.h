@@ -23,7 +23,7 @@
 
 /* X(module), those that take the driver longest first. */
 #define GPU_MODULES(X) \
-    X(decode_q4_0) X(decode_q8_0) \
+    X(decode_q4_0) X(decode_q8_0) X(decode_staged_q4_0) X(decode_staged_q8_0) \
     X(product_pair_q4_0) X(product_pair_q5_0) X(product_pair_q8_0) \
     X(product_q4_0) X(product_q5_0) X(product_q8_0) \
     X(attend_128) X(codec) X(codec_tile) X(sample) X(codec_attention_exact) X(codec_strip) X(codec_attention) \
@@ -85,7 +85,9 @@
     GPU_KERNELS_OF_PRODUCT(X, q5_0) \
     GPU_KERNELS_OF_PRODUCT(X, q8_0) \
     X(decode_q4_0, decode_q4_0, DECODE_THREADS) \
-    X(decode_q8_0, decode_q8_0, DECODE_THREADS)
+    X(decode_q8_0, decode_q8_0, DECODE_THREADS) \
+    X(decode_staged_q4_0, decode_staged_q4_0, DECODE_THREADS) \
+    X(decode_staged_q8_0, decode_staged_q8_0, DECODE_THREADS)
 
 // clang-format on
 

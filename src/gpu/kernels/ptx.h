@@ -15,12 +15,16 @@
 enum { WARP = 32 };
 
 #define INLINE static inline __attribute__((always_inline))
+/* A part of a large kernel that is compiled by itself: registers are shared out anew. */
+#define PART static __attribute__((noinline))
 /* Loops over arrays that are to stay in registers. */
 #if defined(__NVPTX__)
 #define UNROLL _Pragma("GCC unroll 32")
+#define UNROLL_SOME _Pragma("GCC unroll 8")  // of a number that is not known
 #define NO_UNROLL _Pragma("nounroll")
 #else
 #define UNROLL
+#define UNROLL_SOME
 #define NO_UNROLL
 #endif
 
@@ -51,6 +55,8 @@ INLINE int grid_y(void) { return (int)__nvvm_read_ptx_sreg_nctaid_y(); }
 
 /* All threads of the block arrive before any goes on; what they wrote before is seen after. */
 INLINE void barrier(void) { __syncthreads(); }
+/* The same for the warp. */
+INLINE void warp_barrier(void) { __asm__ volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 
 /* The value that lane ^ mask (lane `from`) of the warp gives. All 32 lanes take part. */
 INLINE float shuffle_xor_f32(float v, int mask) { return __nvvm_shfl_sync_bfly_f32(0xffffffffu, v, mask, 31); }
@@ -78,6 +84,13 @@ INLINE float rsqrt_f32(float x) {
 INLINE float exp2_fast(float x) {
     float y;
     __asm__("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* 1 / sqrt x to 2 units of the last place. */
+INLINE float rsqrt_fast(float x) {
+    float y;
+    __asm__("rsqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 
@@ -197,6 +210,17 @@ INLINE void copy16(shared_place to, const void *from, int given) {
 #endif
 }
 
+/* The same for 4 bytes. */
+INLINE void copy4(shared_place to, const void *from, int given) {
+#if UTTER_SM >= 80
+    __asm__ volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(given ? 4 : 0)
+                     : "memory");
+#else
+    u32 v = given ? *(const u32 *)from : 0;
+    __asm__ volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(v) : "memory");
+#endif
+}
+
 /* Ends a group of copies of this thread. */
 INLINE void copies_commit(void) {
 #if UTTER_SM >= 80
@@ -303,6 +327,7 @@ INLINE int block_y(void) { return emulated.block_y; }
 INLINE int grid_x(void) { return emulated.grid_x; }
 INLINE int grid_y(void) { return emulated.grid_y; }
 INLINE void barrier(void) { emulator_barrier(); }
+INLINE void warp_barrier(void) { emulator_shuffle(0, 0); }
 
 INLINE float shuffle_f32(float v, int from) {
     u32 bits;
@@ -315,6 +340,7 @@ INLINE float shuffle_xor_f32(float v, int mask) { return shuffle_f32(v, (thread_
 INLINE float half_to_f32(u16 h) { return emulator_half_to_f32(h); }
 INLINE u16 f32_to_half(float f) { return emulator_f32_to_half(f); }
 INLINE float rsqrt_f32(float x) { return 1.0f / __builtin_sqrtf(x); }
+INLINE float rsqrt_fast(float x) { return rsqrt_f32(x); }
 INLINE float exp2_fast(float x) { return __builtin_exp2f(x); }
 
 INLINE float reciprocal_fast(float x) { return 1 / x; }
@@ -341,21 +367,20 @@ INLINE i64 timer_ns(void) { return emulator_timer_ns(); }
 
 typedef char *shared_place;
 #define SHARED_PLACE(array) ((shared_place)(array))
-void emulator_copy16(void *to, const void *from);  // from: NULL for zeros
+void emulator_copy(void *to, const void *from, int n_bytes);  // from: NULL for zeros
 void emulator_copies_commit(void);
 void emulator_copies_wait(int n);
 void emulator_load_matrices(u32 r[4], const void *row, int transposed);
 void emulator_multiply_halves(float c[4], const u32 a[4], const u32 b[2]);
 
-INLINE void copy16(shared_place to, const void *from, int given) { emulator_copy16(to, given ? from : (void *)0); }
+INLINE void copy16(shared_place to, const void *from, int given) { emulator_copy(to, given ? from : (void *)0, 16); }
+INLINE void copy4(shared_place to, const void *from, int given) { emulator_copy(to, given ? from : (void *)0, 4); }
 INLINE void copies_commit(void) { emulator_copies_commit(); }
 INLINE void copies_wait(int n) { emulator_copies_wait(n); }
 INLINE void load_matrices(u32 r[4], shared_place row) { emulator_load_matrices(r, row, 0); }
 INLINE void load_matrices_transposed(u32 r[4], shared_place row) { emulator_load_matrices(r, row, 1); }
 INLINE void multiply_halves(float c[4], const u32 a[4], const u32 b[2]) { emulator_multiply_halves(c, a, b); }
-INLINE u32 pair_of_halves(float first, float second) {
-    return f32_to_half(first) | (u32)f32_to_half(second) << 16;
-}
+INLINE u32 pair_of_halves(float first, float second) { return f32_to_half(first) | (u32)f32_to_half(second) << 16; }
 
 #endif
 

@@ -123,7 +123,7 @@ INLINE void softmax(const u64 *keys, float *p, int n, float temperature) {
     barrier();
     if (thread_x() == 0) {
         float sum = 0;
-        for (int i = 0; i < n; i++) sum += p[i];
+        UNROLL_SOME for (int i = 0; i < n; i++) sum += p[i];
         sum_shared = sum;
     }
     barrier();
@@ -196,11 +196,12 @@ INLINE int draw(struct sequence *s, const u64 *quotients, int n) {
     u /= 18446744073709551616.0;
     if (u >= 1) u = f64_of_bits(0x3fefffffffffffffull);
     double sum = 0;
-    for (int i = 0; i < n - 1; i++) {
+    int drawn = n - 1;
+    UNROLL_SOME for (int i = 0; i < n - 1; i++) {
         sum += f64_of_bits(quotients[i]);
-        if (sum >= u) return i;
+        drawn = sum >= u && i < drawn ? i : drawn;
     }
-    return n - 1;
+    return drawn;
 }
 
 /* What a drawn index does to the row: remembered, handed out, and the next forward pass prepared. That pass is run for
@@ -243,8 +244,9 @@ INLINE int choose(struct sequence *s, u64 *keys, u64 *order, float *p, int n) {
             float least = logit_of(keys[0]) + s->log_min_p;
             barrier();
             if (thread_x() == 0) {
-                kept = 1;
-                while (kept < n && logit_of(keys[kept]) >= least) kept++;
+                int n_kept = 0;  // keys descend
+                UNROLL_SOME for (int i = 0; i < n; i++) n_kept += i == 0 || logit_of(keys[i]) >= least;
+                kept = n_kept;
             }
             barrier();
             n = kept;
@@ -255,18 +257,19 @@ INLINE int choose(struct sequence *s, u64 *keys, u64 *order, float *p, int n) {
         if (step != TOP) continue;
         if (thread_x() == 0) {
             float sum = 0;
-            kept = n;
-            for (int i = 0; i < n && kept == n; i++) {
+            int n_kept = n;
+            UNROLL_SOME for (int i = 0; i < n; i++) {
                 sum += p[i];
-                if (sum >= s->top_p) kept = i + 1;
+                n_kept = sum >= s->top_p && i + 1 < n_kept ? i + 1 : n_kept;
             }
+            kept = n_kept;
         }
         barrier();
         n = kept;
     }
     if (thread_x() == 0) {
         double total = 0;
-        for (int i = 0; i < n; i++) total += (double)p[i];
+        UNROLL_SOME for (int i = 0; i < n; i++) total += (double)p[i];
         total_shared = total;
     }
     barrier();
