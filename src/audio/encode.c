@@ -35,13 +35,10 @@ static status wav_open(struct audio_encoder *e) {
 
 static status pcm_push(struct audio_encoder *e, const float *samples, size_t n) {
     int16_t rounded[ENCODE_BLOCK];
-    unsigned char bytes[ENCODE_BLOCK * 2];
     encode_pcm16(samples, n, rounded);
-    for (size_t i = 0; i < n; i++) {
-        bytes[2 * i] = (unsigned char)rounded[i];
-        bytes[2 * i + 1] = (unsigned char)(rounded[i] >> 8);
-    }
-    return encode_write(e, bytes, n * 2);
+    if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+        for (size_t i = 0; i < n; i++) rounded[i] = (int16_t)__builtin_bswap16((uint16_t)rounded[i]);
+    return encode_write(e, rounded, n * 2);
 }
 
 static status wav_end(struct audio_encoder *e) {

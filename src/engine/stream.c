@@ -164,7 +164,7 @@ static status go_on(utter_stream *s, int64_t since) {
     return UTTER_OK;
 }
 
-utter_status utter_read(utter_stream *s, float *samples, size_t capacity, size_t *n_read) {
+status stream_read(utter_stream *s, size_t most, const float **samples, size_t *n_read) {
     *n_read = 0;
     int64_t since = clock_ns();
     while (s->failed == UTTER_OK && s->at == s->n_ready && !s->done) {
@@ -176,16 +176,25 @@ utter_status utter_read(utter_stream *s, float *samples, size_t capacity, size_t
     int64_t n = s->n_ready - s->at;
     if (n == 0 && s->failed != UTTER_OK)
         return fail(s->failed, "%s", s->failed_message ? s->failed_message : "the stream failed");
-    if ((uint64_t)n > capacity) n = (int64_t)capacity;
+    if ((uint64_t)n > most) n = (int64_t)most;
     if (n > 0) {
         if (s->report.n_samples == 0) s->report.first_audio_s = (double)(now - s->started) * 1e-9;
-        memcpy(samples, s->ready + s->at, (size_t)n * sizeof *samples);
+        *samples = s->ready + s->at;
         s->at += n;
         s->report.n_samples += n;
     }
     *n_read = (size_t)n;
     return UTTER_OK;
 }
+
+utter_status utter_read(utter_stream *s, float *samples, size_t capacity, size_t *n_read) {
+    const float *ready;
+    TRY(stream_read(s, capacity, &ready, n_read));
+    if (*n_read > 0) memcpy(samples, ready, *n_read * sizeof *samples);
+    return UTTER_OK;
+}
+
+bool stream_ends_soon(const utter_stream *s) { return !s->done && s->now->ended && s->now->n_codes > 0; }
 
 bool stream_is_over(const utter_stream *s) { return s->done && s->failed == UTTER_OK && s->at == s->n_ready; }
 

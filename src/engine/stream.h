@@ -87,6 +87,10 @@ struct utter_stream {
     utter_report report;
 };
 
+/* As utter_read, without a copy: the samples lie there until the next call for the stream. */
+status stream_read(utter_stream *s, size_t most, const float **samples, size_t *n_read);
+/* Whether what is left of the sentence is written, and only to be made sound. */
+bool stream_ends_soon(const utter_stream *s);
 /* Whether all sound has been read. */
 bool stream_is_over(const utter_stream *s);
 /* Takes in what the devices have done and hands them what is next, without waiting for them. */

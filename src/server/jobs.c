@@ -16,6 +16,7 @@ enum { LEAST_BUFFER = 64 << 10 };
 #define BEHIND_NS ((int64_t)250 * 1000000)     // in which a reader takes something, if he can
 #define BEHIND_S 1.5                           // of sound that he has not taken; with less he is not behind
 #define CAUGHT_UP_S 0.5
+#define AHEAD_S 0.25  // of sound that a reader has before him, with which the last but one portion waits for the last
 
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_PARKED, JOB_READY, JOB_OVER };
 
@@ -205,6 +206,14 @@ static bool park(struct jobs *p, struct job *j) {
     return true;
 }
 
+// Whether the reader need not be told yet of what is there: it goes with the rest of the sentence, which a call of the
+// codec has in a moment, and is not wanted before that, as what went before still plays.
+static bool may_wait(const struct job *j) {
+    if (j->outcome.first_audio_s == 0 || !stream_ends_soon(j->speech.stream)) return false;
+    double playing_s = (double)(clock_ns() - j->asked) * 1e-9 - j->outcome.first_audio_s;
+    return j->outcome.audio_s - unread_s(j) - playing_s > AHEAD_S;
+}
+
 // Speaks until the job ends or fails; false: until it was put aside.
 static bool speak(struct jobs *p, struct job *j) {
     bool begun = j->speech.order != NULL;
@@ -237,7 +246,7 @@ static bool speak(struct jobs *p, struct job *j) {
         j->n_out += j->speech.out.len;
         str_clear(&j->speech.out);
         j->outcome.audio_s = (double)j->speech.n_samples / j->speech.rate_hz;
-        if (!ended && j->out.len > 0) wake(j);
+        if (!ended && j->out.len > 0 && !may_wait(j)) wake(j);
     }
     if (s != UTTER_OK) set_failed(j, s, fail_message());
     return true;

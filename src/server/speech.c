@@ -148,15 +148,15 @@ static status end(struct speech *s) {
 }
 
 status speech_step(struct speech *s, bool *ended) {
-    float samples[SAMPLES];
+    const float *samples;
     size_t n;
     *ended = false;
-    TRY(utter_read(s->stream, samples, SAMPLES, &n));
+    TRY(stream_read(s->stream, SAMPLES, &samples, &n));
     *ended = stream_is_over(s->stream);
-    if (s->tempo) {
+    if (n > 0 && s->tempo) {
         TRY(tempo_push(s->tempo, samples, n));
         TRY(drain_tempo(s));
-    } else
+    } else if (n > 0)
         TRY(encode(s, samples, n));
     if (*ended) return end(s);
     TRY(hand_out(s));

@@ -17,6 +17,7 @@ struct byte_set {
 struct needs {
     struct byte_set first;    // a match begins with one
     struct byte_set further;  // and has one
+    struct byte_set digit;    // there is one in it, before it or behind it
 };
 
 struct rewriter {
@@ -51,8 +52,56 @@ static struct byte_set like(uint32_t unit) {
     return s;
 }
 
-static struct needs needs_of(const pcre2_code *code) {
-    struct needs n = {any_byte, any_byte};
+static const char *skip_past(const char *p, char end) {
+    while (*p && *p != end) p += *p == '\\' && p[1] ? 2 : 1;
+    return *p ? p + 1 : p;
+}
+
+// Whether what begins at *p, up to a ')' or the end, matches only where there is a digit. No when in doubt.
+static bool needs_digit(const char **p) {
+    bool always = true, here = false;  // in all alternatives before; in this one
+    while (**p && **p != ')') {
+        bool digit = **p >= '0' && **p <= '9';
+        if (**p == '|') {
+            always &= here;
+            here = false;
+            ++*p;
+            continue;
+        }
+        if (**p == '\\') {
+            char kind = (*p)[1];
+            digit = kind == 'd';
+            *p += kind ? 2 : 1;
+            if (**p == '{' && strchr("pPx", kind)) *p = skip_past(*p, '}');
+        } else if (**p == '[') {
+            *p += (*p)[1] == '^' ? 2 : 1;
+            *p = skip_past(**p == ']' ? *p + 1 : *p, ']');
+        } else if (**p == '(') {
+            ++*p;
+            bool negated = strncmp(*p, "?!", 2) == 0 || strncmp(*p, "?<!", 3) == 0;
+            if (**p == '?') *p += strspn(*p, "?:=!<i");
+            digit = needs_digit(p) && !negated;
+            if (**p == ')') ++*p;
+        } else
+            ++*p;
+        if (**p == '?' || **p == '*' || strncmp(*p, "{0", 2) == 0) digit = false;
+        if (**p == '{') *p = skip_past(*p, '}');
+        *p += strspn(*p, "?*+");
+        here |= digit;
+    }
+    return always && here;
+}
+
+// ASCII's, and the first bytes of all others that Unicode has.
+static struct byte_set digits(void) {
+    struct byte_set s = {0};
+    for (int b = '0'; b <= '9'; b++) add_byte(&s, (unsigned char)b);
+    for (int b = 0xd9; b <= 0xff; b++) add_byte(&s, (unsigned char)b);
+    return s;
+}
+
+static struct needs needs_of(const pcre2_code *code, const char *pattern) {
+    struct needs n = {any_byte, any_byte, needs_digit(&pattern) ? digits() : any_byte};
     uint32_t kind = 0, unit = 0, least = 0;
     const uint8_t *bitmap = NULL;
     pcre2_pattern_info(code, PCRE2_INFO_MINLENGTH, &least);
@@ -73,7 +122,7 @@ static struct needs needs_of(const pcre2_code *code) {
 }
 
 static bool has_what_it_needs(const struct byte_set *has, const struct needs *n) {
-    return has_one_of(has, &n->first) && has_one_of(has, &n->further);
+    return has_one_of(has, &n->first) && has_one_of(has, &n->further) && has_one_of(has, &n->digit);
 }
 
 status rewriter_new(const struct rule *rules, size_t n, struct rewriter **out) {
@@ -97,7 +146,7 @@ status rewriter_new(const struct rule *rules, size_t n, struct rewriter **out) {
             return fail(UTTER_INTERNAL, "text rule %zu does not compile at character %zu: %s", i, at, rules[i].pattern);
         }
         pcre2_jit_compile(r->codes[i], PCRE2_JIT_COMPLETE);  // where there is no JIT, matching works without
-        r->needs[i] = needs_of(r->codes[i]);
+        r->needs[i] = needs_of(r->codes[i], rules[i].pattern);
     }
     *out = r;
     return UTTER_OK;
