@@ -1,6 +1,7 @@
 #include "cpu/codec.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,6 @@ struct room {
     float *y;        // [n, C], and the values of codes before the network begins
     float *wide;     // [n, widest] queries, keys and values; the feed-forward's middle; the head
     float *threads;  // [n_threads][thread_size] keys, values and scores of attention
-    size_t n_bytes;
 };
 
 struct cpu_codec {
@@ -46,6 +46,7 @@ struct cpu_codec {
     int64_t widest;
     double *sums;  // [2 * C] of GroupNorm
     struct room room;
+    atomic_size_t room_bytes;  // asked for while a call is under way
 
     cpu_codec_observer *observer;
     void *user;
@@ -128,7 +129,7 @@ status cpu_codec_decode(struct cpu_codec *c, const int32_t *codes, int n, float 
 }
 
 size_t cpu_codec_bytes(const struct cpu_codec *c) {
-    return sizeof *c + c->room.n_bytes + istft_bytes(c->istft) + c->weights.n_bytes;
+    return sizeof *c + atomic_load(&c->room_bytes) + istft_bytes(c->istft) + c->weights.n_bytes;
 }
 
 void cpu_codec_observe(struct cpu_codec *c, cpu_codec_observer *observer, void *user) {
@@ -191,7 +192,9 @@ static status make_room(struct cpu_codec *c, int64_t n) {
     struct room *r = &c->room;
     int64_t width = c->codec->config.n_embd, n_fsq = c->codec->config.n_fsq;
     if (n > r->n_room) {
+        size_t n_bytes = 0;
         room_free(r);
+        atomic_store(&c->room_bytes, 0);
         struct {
             float **array;
             uint64_t count;
@@ -208,10 +211,11 @@ static status make_room(struct cpu_codec *c, int64_t n) {
                 room_free(r);
                 return s;
             }
-            r->n_bytes += arrays[i].count * sizeof(float);
+            n_bytes += arrays[i].count * sizeof(float);
         }
         r->inner = r->padded + c->n_padding * width;
         r->n_room = n;
+        atomic_store(&c->room_bytes, n_bytes);
     }
     memset(r->inner + n * width, 0, (size_t)(c->n_padding * width) * sizeof(float));
     return UTTER_OK;
