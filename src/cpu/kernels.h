@@ -10,7 +10,8 @@
      8 bits: byte b of word w holds column 4w + b, with kernels.zero8 added.
    Panel of 16-bit integers: blocks of 256 columns, or of 64 where those do not come out even, each words
      [columns / 2][lanes], then scales F32 [lanes]: a word holds columns 2w and 2w + 1. Half-precision weights become
-     these: twice as fast as products of floats, and nearly as exact as they are.
+     these: twice as fast as products of floats, and nearly as exact as they are. Parts that products by quarters sum
+     have one scale.
    All of a panel is one stream in memory, aligned to cache lines: that is what the prefetchers like.
    A small format's activations are rounded 32 at a time with a scale each, so the sums inside a block are exact: fine,
    to 15 bits (the AVX and NEON sets split them into two 8-bit halves, 128 * high + low), or coarse, to 8 bits, at half

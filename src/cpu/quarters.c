@@ -76,6 +76,16 @@ static int64_t part_bytes(const struct job *j, int64_t cols) {
 
 static int64_t quarter_panels(const struct job *j) { return j->w->rows / 4 / j->k->lanes; }
 
+/* Pairs of panels in a quarter of the rows. */
+static int64_t count_pairs(const struct job *j, const struct packed *w) { return w->rows / 8 / j->k->lanes; }
+
+/* A few for each thread, and of two pairs at least, since the last results of a task are waited for. */
+static int count_tasks(const struct job *j, const struct packed *w) {
+    const int64_t pairs = count_pairs(j, w), most = 4 * (int64_t)j->n_threads;
+    const int64_t n = pairs / 2 < j->n_threads ? pairs : pairs / 2;
+    return (int)(n < most ? n : most);
+}
+
 /* ---- activations ---- */
 
 static int64_t tile_begin(const struct job *j, int64_t tile) { return j->quarter * tile / j->n_tiles; }
@@ -138,22 +148,28 @@ struct ahead {
     int n_lines;
 };
 
-static struct ahead ahead_of(const struct job *j, int64_t pair) {
+static struct ahead ahead_of(const struct job *j, int64_t pair, int64_t end, int task) {
     const struct packed *w = j->w;
-    int64_t chunk = j->chunk;
-    pair += j->n_threads;
-    if (pair >= quarter_panels(j) / 2) {
-        pair %= quarter_panels(j) / 2;
-        if (++chunk == w->cols / QUARTERS_COLS) {
-            w = w->next;
-            chunk = 0;
-            if (!w || !w->quarters || pair >= w->rows / 8 / j->k->lanes) return (struct ahead){0};
+    int64_t chunk = j->chunk, unused;
+    if (++pair == end) {
+        int n_tasks = count_tasks(j, w);
+        task += j->n_threads;
+        if (task >= n_tasks) {
+            if (++chunk == w->cols / QUARTERS_COLS) {
+                w = w->next;
+                chunk = 0;
+                if (!w || !w->quarters) return (struct ahead){0};
+            }
+            task -= n_tasks;
+            n_tasks = count_tasks(j, w);
+            if (task >= n_tasks) return (struct ahead){0};
         }
+        pool_share(count_pairs(j, w), 1, task, n_tasks, &pair, &unused);
     }
     const int64_t bytes = (int64_t)pack_panel_bytes(w->panels.format, j->k->lanes, QUARTERS_COLS);
     const int64_t panel_bytes = (int64_t)w->panels.panel_bytes;
     return (struct ahead){w->panels.data + 2 * pair * panel_bytes + chunk * bytes, panel_bytes,
-                          w->rows / 4 / j->k->lanes * panel_bytes, (int)(bytes / 64)};
+                          2 * count_pairs(j, w) * panel_bytes, (int)(bytes / 64)};
 }
 
 /* The share of them that product `at` of 49 fetches: eight panels, one after another. */
@@ -200,13 +216,13 @@ static void store(const struct job *j, struct pending *p, int n_rows) {
     }
 }
 
-static void multiply_pair(const struct job *j, int64_t pair, float (*room)[PARTS * TILE_PARTS_MOST * 2 * TILE_MAX],
-                          struct pending *pending) {
+static void multiply_pair(const struct job *j, int64_t pair, struct ahead next,
+                          float (*room)[PARTS * TILE_PARTS_MOST * 2 * TILE_MAX], struct pending *pending) {
     const struct panels *w = &j->w->panels;
     const uint8_t *weights = w->data + (size_t)(2 * pair) * w->panel_bytes + j->chunk * part_bytes(j, QUARTERS_COLS);
     const int words = w->format == FORMAT_F32 ? PART_COLS : PART_COLS / 2, width = 2 * j->k->lanes;
     for (int64_t tile = 0; tile < j->n_tiles; tile++) {
-        const struct ahead ahead = tile < j->n_tiles - 1 ? (struct ahead){0} : ahead_of(j, pair);
+        const struct ahead ahead = tile < j->n_tiles - 1 ? (struct ahead){0} : next;
         const int64_t t = tile_begin(j, tile);
         const int n = (int)(tile_begin(j, tile + 1) - t);
         float *results = pending->results == room[0] ? room[1] : room[0];
@@ -231,12 +247,13 @@ static void multiply_pair(const struct job *j, int64_t pair, float (*room)[PARTS
     }
 }
 
-static void multiply(void *argument, int pair, int n_pairs) {
+static void multiply(void *argument, int task, int n_tasks) {
     const struct job *j = argument;
-    (void)n_pairs;
+    int64_t begin, end;
+    pool_share(count_pairs(j, j->w), 1, task, n_tasks, &begin, &end);
     _Alignas(64) float room[2][PARTS * TILE_PARTS_MOST * 2 * TILE_MAX];
     struct pending pending = {.part = PARTS};
-    multiply_pair(j, pair, room, &pending);
+    for (int64_t pair = begin; pair < end; pair++) multiply_pair(j, pair, ahead_of(j, pair, end, task), room, &pending);
     store(j, &pending, PARTS * TILE_PARTS_MOST);
 }
 
@@ -252,6 +269,6 @@ void quarters_multiply(const struct kernels *k, struct pool *pool, const struct 
     for (int r = 0; r < PART_SUMS; r++) j.plans[r] = plan_of(&j, &steps[r / 7], &steps[r % 7]);
     for (; j.chunk < w->cols / QUARTERS_COLS; j.chunk++) {
         pool_run(pool, prepare, &j);
-        pool_run_tasks(pool, multiply, &j, (int)(quarter_panels(&j) / 2));
+        pool_run_tasks(pool, multiply, &j, count_tasks(&j, w));
     }
 }
