@@ -367,7 +367,7 @@ static void describe(const struct compare *c, json_t *machine, struct str *to) {
 
 static status tell(struct compare *c, json_t *machine) {
     struct str text = {0};
-    if (c->out) TRY(results_merge(&c->results, c->out, machine));
+    results_merge(&c->results, machine);
     results_put(&c->results, &text);
     str_putc(&text, '\n');
     describe(c, machine, &text);
@@ -381,11 +381,11 @@ static status run(struct compare *c) {
     json_t *machine = machine_describe();
     struct str head = {0};
     snprintf(c->date, sizeof c->date, "%s", json_string_value(json_object_get(machine, "date")));
-    results_begin(&c->results, plots);
+    status s = results_begin(&c->results, plots, c->out);
     results_put_head(&head);
     fputs(str_text(&head), stdout);
     str_free(&head);
-    status s = measure(c);
+    if (s == UTTER_OK) s = measure(c);
     if (s == UTTER_OK) s = tell(c, machine);
     json_decref(machine);
     results_free(&c->results);

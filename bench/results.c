@@ -9,9 +9,15 @@ static const struct {
 } units[] = {{"tokens/s", 1}, {"s of sound a second", 2}, {"ms", 1}, {"MB", 0}};
 enum { N_UNITS = sizeof units / sizeof *units };
 
-void results_begin(struct results *r, const struct plot plots[N_PLOTS]) {
+status results_begin(struct results *r, const struct plot plots[N_PLOTS], const char *name) {
+    char path[512];
+    json_error_t error;
     *r = (struct results){.rows = json_array()};
     memcpy(r->plots, plots, sizeof r->plots);
+    snprintf(path, sizeof path, "%s.json", name ? name : "");
+    if (name) r->earlier = json_load_file(path, 0, &error);
+    if (!name || r->earlier || json_error_code(&error) == json_error_cannot_open_file) return UTTER_OK;
+    return fail(UTTER_FORMAT, "%s, to which these results belong, cannot be read: %s", path, error.text);
 }
 
 void results_free(struct results *r) {
@@ -171,20 +177,14 @@ static void sort_rows(json_t *rows) {
         }
 }
 
-status results_merge(struct results *r, const char *name, const json_t *machine) {
-    char path[512];
-    snprintf(path, sizeof path, "%s.json", name);
-    json_error_t error;
-    r->earlier = json_load_file(path, 0, &error);
-    if (!r->earlier && json_error_code(&error) != json_error_cannot_open_file)
-        return fail(UTTER_FORMAT, "%s, to which these results belong, cannot be read: %s", path, error.text);
+void results_merge(struct results *r, json_t *machine) {
     const json_t *before = json_object_get(r->earlier, "machine");
     if (!strcmp(text_of(before, "processor"), text_of(machine, "processor"))) {
         take_rows(r);
         take_curves(r);
+        if (json_object_get(before, "peers")) json_object_set(machine, "peers", json_object_get(before, "peers"));
     }
     sort_rows(r->rows);
-    return UTTER_OK;
 }
 
 /* ---- text and files ---- */

@@ -24,7 +24,8 @@ struct results {
     json_t *earlier;  // the file that was taken over; NULL: none
 };
 
-void results_begin(struct results *r, const struct plot plots[N_PLOTS]);
+/* name: NAME.json, when it is there, is read; NULL: none. */
+status results_begin(struct results *r, const struct plot plots[N_PLOTS], const char *name);
 void results_free(struct results *r);
 
 /* Series of seconds, or bytes, of n programs, of which the first is utter: how many times as fast, or as small, it is,
@@ -32,9 +33,9 @@ void results_free(struct results *r);
 void results_add(struct results *r, const struct row *row, const char *date, const struct series *series,
                  const char *const *programs, int n);
 
-/* Takes over what NAME.json has, and this run has not measured. Nothing when there is no such file, or it is of another
-   processor. */
-status results_merge(struct results *r, const char *name, const json_t *machine);
+/* Takes over what that file has, and this run has not measured, and the peers of whom it tells. Nothing when it is of
+   another processor. */
+void results_merge(struct results *r, json_t *machine);
 
 /* The head of the table, and all of it with the curves' lines, in Markdown. */
 void results_put_head(struct str *to);
