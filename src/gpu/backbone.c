@@ -308,15 +308,9 @@ static status place_sorting(struct gpu *g) {
     return s;
 }
 
-/* sequences[n], then slots[n], lie in staging and come back there, followed by out[n, steps]. */
-static status generate_job(void *context) {
-    struct gpu *g = context;
+/* Draws a token of each of the n sequences and takes it through the model. */
+static status launch_step(struct gpu *g) {
     struct gpu_backbone *d = g->backbone;
-    struct sequence *sequences = (struct sequence *)(void *)g->staging;
-    size_t bytes = (size_t)d->n * sizeof *sequences;
-    if (d->wants_sorting) TRY(place_sorting(g));
-    TRY(gpu_upload(g, (device_address)(uintptr_t)d->sequences, g->staging, bytes));
-    TRY(gpu_upload(g, (device_address)(uintptr_t)d->slots, g->staging + bytes, (size_t)d->n * sizeof(int32_t)));
     struct gather_args gather = {.x = d->hidden, .rows = d->slots, .y = d->normed, .width = d->config.n_embd};
     if (d->products) {
         gather.halves = d->normed_halves;
@@ -336,16 +330,29 @@ static status generate_job(void *context) {
                                  .n_sort = d->n_sort,
                                  .n_ctx = d->n_ctx,
                                  .steps = d->steps};
+    TRY(gpu_launch(g, KERNEL_gather_rows, d->n, 1, &gather));
+    if (d->products) {
+        TRY(head_products(g, d->n));
+    } else {
+        TRY(multiply(g, &d->head, d->normed, NULL, d->logits, d->n, false));
+    }
+    TRY(gpu_launch(g, KERNEL_sample, d->n, 1, &sample));
+    TRY(forward(g, d->n, false));
+    return norm(g, d->x, d->output_norm, d->hidden, d->slots, d->n);
+}
+
+/* sequences[n], then slots[n], lie in staging and come back there, followed by out[n, steps]. */
+static status generate_job(void *context) {
+    struct gpu *g = context;
+    struct gpu_backbone *d = g->backbone;
+    struct sequence *sequences = (struct sequence *)(void *)g->staging;
+    size_t bytes = (size_t)d->n * sizeof *sequences;
+    if (d->wants_sorting) TRY(place_sorting(g));
+    TRY(gpu_upload(g, (device_address)(uintptr_t)d->sequences, g->staging, bytes));
+    TRY(gpu_upload(g, (device_address)(uintptr_t)d->slots, g->staging + bytes, (size_t)d->n * sizeof(int32_t)));
+    const int64_t shape[GRAPH_KEY] = {d->n, d->steps, d->keys != NULL};
     for (int step = 1; step <= d->steps; step++) {
-        TRY(gpu_launch(g, KERNEL_gather_rows, d->n, 1, &gather));
-        if (gather.halves) {
-            TRY(head_products(g, d->n));
-        } else {
-            TRY(multiply(g, &d->head, d->normed, NULL, d->logits, d->n, false));
-        }
-        TRY(gpu_launch(g, KERNEL_sample, d->n, 1, &sample));
-        TRY(forward(g, d->n, false));
-        TRY(norm(g, d->x, d->output_norm, d->hidden, d->slots, d->n));
+        TRY(gpu_launch_as_one(g, &d->graphs, shape, launch_step, "launching a step of several streams"));
         if (step % CHECK_STEPS != 0 && step != d->steps) continue;
         if (step == d->steps)
             TRY(gpu_download(g, g->staging + bytes, (device_address)(uintptr_t)d->out,

@@ -3,6 +3,7 @@
 #define UTTER_GPU_BACKBONE_H
 
 #include "gpu/decode.h"
+#include "gpu/graph.h"
 #include "gpu/internal.h"
 
 struct gpu_layer {
@@ -49,6 +50,7 @@ struct gpu_backbone {
     float *p;                      // [n_slots, n_sort]
 
     struct gpu_decode decode;  // for one sequence
+    struct gpu_graphs graphs;  // of steps of several
 
     /* Host: where each slot stands. */
     int *n_past;  // [n_slots]

@@ -180,6 +180,7 @@ static status free_job(void *context) {
 void gpu_free_backbone(struct gpu *g) {
     struct gpu_backbone *d = g->backbone;
     if (!d) return;
+    gpu_drop_graphs(g, &d->graphs);
     gpu_free(g, &d->memory);
     gpu_free(g, &d->sorting);
     free(d->layers);

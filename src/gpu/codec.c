@@ -280,7 +280,10 @@ static status part_job(void *context) {
             d->in_flight = true;
             size_t n_bytes = plan_at(h->plan, p).n_numbers * sizeof(int32_t);
             TRY(gpu_upload(g, (device_address)(uintptr_t)d->plan, h->plan, n_bytes));
-            TRY(codec_launch_as_one(g, launch_pass));
+            const int64_t shape[GRAPH_KEY] = {p->n_rows, p->n_pieces, p->n_tiles};
+            TRY(p->n_rows > CODEC_GRAPH_ROWS
+                    ? launch_pass(g)
+                    : gpu_launch_as_one(g, &d->graphs, shape, launch_pass, "launching the codec's kernels"));
         }
         TRY(gpu_download(g, h->pcm, (device_address)(uintptr_t)(d->pcm + p->first_sample),
                          p->n_samples * sizeof(float)));

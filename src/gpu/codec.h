@@ -3,6 +3,7 @@
 #define UTTER_GPU_CODEC_H
 
 #include "codec/codec.h"
+#include "gpu/graph.h"
 #include "gpu/internal.h"
 #include "gpu/kernels/codec_args.h"
 
@@ -45,16 +46,7 @@ struct codec_half {
     cuda_event done;
 };
 
-/* A shape of passes, and what was recorded of it. */
-struct codec_graph {
-    int n_rows, n_pieces, n_tiles;
-    int n_seen;
-    int64_t last_use;
-    cuda_graph_exec exec;  // NULL until it is seen again
-};
-
 enum {
-    CODEC_GRAPHS = 8,
     CODEC_GRAPH_ROWS = 1024,  // larger passes are worth their launches
     CODEC_PART_SAMPLES = 2 << 20,
     CODEC_PASS_ROWS = 4096,    // more pieces go to the next pass
@@ -94,9 +86,7 @@ struct gpu_codec {
     struct codec_half halves[2];
     void *host;  // their memory
     struct codec_part parts_in_hand[2], *launching, *awaited;
-    struct codec_graph graphs[CODEC_GRAPHS];
-    int64_t n_graph_uses;
-    bool no_graphs;  // the driver does not record
+    struct gpu_graphs graphs;
     bool in_flight;  // the card may be at work for a call that has ended
 };
 
@@ -108,10 +98,5 @@ size_t codec_plan_room(int64_t n_rows);
 status codec_reserve(struct gpu *g, struct gpu_codec *d, int64_t n_rows);
 /* Blocks that a product is split for. */
 int codec_blocks_wanted(const struct gpu *g);
-
-/* launch(g), recorded when its shape has been seen before. Job. */
-status codec_launch_as_one(struct gpu *g, status (*launch)(struct gpu *));
-/* What was recorded holds addresses that are not valid any more. Job. */
-void codec_drop_graphs(struct gpu *g, struct gpu_codec *d);
 
 #endif

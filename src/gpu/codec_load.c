@@ -216,7 +216,7 @@ static status place_work(struct gpu *g, struct gpu_codec *d, struct device_memor
 
 status codec_reserve(struct gpu *g, struct gpu_codec *d, int64_t n_rows) {
     if (n_rows <= d->max_rows) return UTTER_OK;
-    codec_drop_graphs(g, d);
+    gpu_drop_graphs(g, &d->graphs);
     gpu_free(g, &d->work);
     d->max_rows = 0;
     struct device_memory measured = {.measuring = true};
@@ -364,7 +364,7 @@ void gpu_free_codec(struct gpu *g) {
         free_loading_memory(g, d->loading);
         free_prepared(d->loading);
     }
-    codec_drop_graphs(g, d);
+    gpu_drop_graphs(g, &d->graphs);
     gpu_free(g, &d->memory);
     gpu_free(g, &d->work);
     if (!worker_lost(g->worker)) {
