@@ -34,15 +34,21 @@ static const struct sampling settings[] = {
      .presence_penalty = 0.7f},
     {.temperature = 1, .top_k = 3000, .top_p = 0, .repeat_penalty = 1},
 };
-enum { N_SETTINGS = sizeof settings / sizeof *settings, N_LOGITS = 1300, N_SORT = 2048, STEPS = 100 };
+enum {
+    N_SETTINGS = sizeof settings / sizeof *settings,
+    N_LOGITS = 1300,
+    MANY_LOGITS = 20011,
+    N_SORT = 2048,
+    STEPS = 100
+};
 
 /* ---- the kernel ---- */
 
-enum kind { BELL, TIES, FEW_FINITE, FLAT, N_KINDS };
+enum kind { BELL, TIES, FEW_FINITE, FLAT, N_KINDS, NEIGHBOURS = N_KINDS };
 
-static void make_logits(enum kind kind, int step, float *logits) {
+static void make_logits(enum kind kind, int step, float *logits, int n_logits) {
     uint64_t state = (uint64_t)kind * 1000003 + (uint64_t)step;
-    for (int i = 0; i < N_LOGITS; i++) {
+    for (int i = 0; i < n_logits; i++) {
         double sum = 0;
         for (int j = 0; j < 4; j++) {
             state = state * 6364136223846793005u + 1442695040888963407u;
@@ -58,6 +64,9 @@ static void make_logits(enum kind kind, int step, float *logits) {
             case FEW_FINITE:
                 logits[i] = i % 37 ? (i % 2 ? -INFINITY : NAN) : (float)(sum * 3);
                 break;
+            case NEIGHBOURS:  // the largest are all those that one thread looks at
+                logits[i] = (float)(sum + (i % 512 == 7 ? 20 : 0));
+                break;
             default:
                 logits[i] = i == step ? 0.0f : -0.0f;
                 break;
@@ -66,19 +75,19 @@ static void make_logits(enum kind kind, int step, float *logits) {
 }
 
 /* Draws by the kernel and by the sampler, one after another from the same logits. */
-static void check_kernel(const struct sampling *set, enum kind kind) {
+static void check_kernel(const struct sampling *set, enum kind kind, int n_logits) {
     struct sampler *s;
-    assert_ok(sampler_new(set, 12345, N_LOGITS, &s));
+    assert_ok(sampler_new(set, 12345, n_logits, &s));
     struct sequence *q = calloc(1, sizeof *q);
     assert_non_null(q);
     q->active = 1;
     q->end_index = -1;
     gpu_sequence_of_sampler(s, q);
-    static float logits[N_LOGITS], copy[N_LOGITS], p[N_SORT];
+    static float logits[MANY_LOGITS], copy[MANY_LOGITS], p[N_SORT];
     static u64 keys[N_SORT], order[N_SORT];
-    static int32_t rows[N_LOGITS];
+    static int32_t rows[MANY_LOGITS];
     int32_t token = 0, slot = 0, position = 0, out[STEPS];
-    for (int i = 0; i < N_LOGITS; i++) rows[i] = 5000 + i;
+    for (int i = 0; i < n_logits; i++) rows[i] = 5000 + i;
     struct sample_args args = {.sequences = q,
                                .logits = copy,
                                .head_rows = rows,
@@ -89,15 +98,18 @@ static void check_kernel(const struct sampling *set, enum kind kind) {
                                .keys = keys,
                                .order = order,
                                .p = p,
-                               .n_logits = N_LOGITS,
+                               .n_logits = n_logits,
                                .n_sort = N_SORT,
                                .n_ctx = 1000,
                                .steps = STEPS};
     const struct emulated_entry *kernel = emulator_find("sample");
     // enough draws for the random words to be made anew and the history to come round
-    int steps = set->top_k == 50 && set->temperature > 0 && kind == BELL ? 400 : kind == BELL ? STEPS : 6;
+    int steps = n_logits > N_LOGITS                                        ? 3
+                : set->top_k == 50 && set->temperature > 0 && kind == BELL ? 400
+                : kind == BELL                                             ? STEPS
+                                                                           : 6;
     for (int step = 0; step < steps; step++) {
-        make_logits(kind, step, logits);
+        make_logits(kind, step, logits, n_logits);
         memcpy(copy, logits, sizeof copy);
         int expected;
         assert_ok(sampler_draw(s, logits, &expected));
@@ -112,7 +124,7 @@ static void check_kernel(const struct sampling *set, enum kind kind) {
         assert_int_equal(position, step);
     }
     struct sampler *back;
-    assert_ok(sampler_new(set, 1, N_LOGITS, &back));
+    assert_ok(sampler_new(set, 1, n_logits, &back));
     gpu_sampler_of_sequence(q, back);
     assert_memory_equal(&back->random, &s->random, sizeof s->random);
     assert_memory_equal(back->history, s->history, sizeof s->history);
@@ -125,9 +137,11 @@ static void check_kernel(const struct sampling *set, enum kind kind) {
 static void kernel_as_sampler(void **unused) {
     (void)unused;
     for (int i = 0; i < N_SETTINGS; i++)
-        for (enum kind kind = 0; kind < N_KINDS; kind++) check_kernel(&settings[i], kind);
+        for (enum kind kind = 0; kind < N_KINDS; kind++) check_kernel(&settings[i], kind, N_LOGITS);
     emulator_order = EMULATOR_DESCENDING;
-    for (int i = 0; i < N_SETTINGS; i++) check_kernel(&settings[i], TIES);
+    for (int i = 0; i < N_SETTINGS; i++) check_kernel(&settings[i], TIES, N_LOGITS);
+    // more than the threads look at in one go
+    for (enum kind kind = 0; kind <= NEIGHBOURS; kind++) check_kernel(&settings[0], kind, MANY_LOGITS);
     emulator_order = EMULATOR_ASCENDING;
 }
 

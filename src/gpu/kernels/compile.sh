@@ -13,9 +13,9 @@ newest=$("$clang" $target -S -x c /dev/null -o - | sed -n 's/^\.version //p' | t
     -S "$source" -o "$out.bare"
 version=$(sed -n 's/^\.version //p' "$out.bare")
 [ "$(echo "$version" | tr -d .)" = "$ptx" ] || { echo "$source: PTX $version instead of $ptx" >&2; exit 1; }
-# the number of threads, which the kernel carries as a comment, into its header; one block at a time on a multiprocessor
-# is enough, else the driver's compiler would rather spill registers than run fewer
-awk 'pass == 1 { if (/\.entry /) at = FNR; if (/\/\/ n_threads /) threads[at] = $3; next }
-     { print } /\.entry / { open = FNR } /^\)/ && open { print ".maxntid " threads[open] ", 1, 1\n.minnctapersm 1"; open = 0 }' \
+# the number of threads, and of blocks that a multiprocessor is to have room for, which the kernel carries as a comment,
+# into its header; for most one block is enough, else the driver's compiler would rather spill registers than run fewer
+awk 'pass == 1 { if (/\.entry /) at = FNR; if (/\/\/ n_threads /) { threads[at] = $3; blocks[at] = $4 } next }
+     { print } /\.entry / { open = FNR } /^\)/ && open { print ".maxntid " threads[open] ", 1, 1\n.minnctapersm " blocks[open]; open = 0 }' \
     pass=1 "$out.bare" pass=2 "$out.bare" >"$out"
 rm "$out.bare"

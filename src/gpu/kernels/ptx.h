@@ -32,14 +32,16 @@ enum { WARP = 32 };
 
 /* The build turns the comment into .maxntid, for which clang has no name in C: without it the driver may give a thread
    more registers than a block of that size can have. */
-#define KERNEL(name, args_type, n_threads) KERNEL_NAMED(name, args_type, n_threads)
-#define KERNEL_NAMED(name, args_type, n_threads)                 \
-    INLINE void name##_body(const args_type *a);                 \
-    __attribute__((nvptx_kernel)) void name(const args_type a);  \
-    __attribute__((nvptx_kernel)) void name(const args_type a) { \
-        __asm__ volatile("// n_threads " #n_threads);            \
-        name##_body(&a);                                         \
-    }                                                            \
+#define KERNEL(name, args_type, n_threads) KERNEL_NAMED(name, args_type, n_threads, 1)
+/* n_blocks of it are to have room on a multiprocessor. */
+#define KERNEL_SHARING(name, args_type, n_threads, n_blocks) KERNEL_NAMED(name, args_type, n_threads, n_blocks)
+#define KERNEL_NAMED(name, args_type, n_threads, n_blocks)          \
+    INLINE void name##_body(const args_type *a);                    \
+    __attribute__((nvptx_kernel)) void name(const args_type a);     \
+    __attribute__((nvptx_kernel)) void name(const args_type a) {    \
+        __asm__ volatile("// n_threads " #n_threads " " #n_blocks); \
+        name##_body(&a);                                            \
+    }                                                               \
     INLINE void name##_body(const args_type *a)
 
 /* Shared memory of the block: SHARED float x[256]; inside a function. */
@@ -294,6 +296,7 @@ INLINE u32 pair_of_halves(float first, float second) {
 #else
 
 #define KERNEL(name, args_type, n_threads) KERNEL_NAMED(name, args_type)
+#define KERNEL_SHARING(name, args_type, n_threads, n_blocks) KERNEL_NAMED(name, args_type)
 #define KERNEL_NAMED(name, args_type)                                     \
     static void name##_body(const args_type *a);                          \
     extern const u32 name##_args_bytes;                                   \
