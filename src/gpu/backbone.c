@@ -24,29 +24,47 @@ static status multiply(struct gpu *g, const struct gpu_matrix *m, const float *x
     return gpu_matmul(g, m, args);
 }
 
-static status norm_to_halves(struct gpu *g, const float *weight, int first, int n) {
+/* Adds to x what add_products left; its norm, if a weight is given, to normed_halves, and to hidden if wanted. */
+static status add_norm(struct gpu *g, const float *weight, int first, int n, bool to_hidden) {
     struct gpu_backbone *d = g->backbone;
     const struct backbone_config *c = &d->config;
-    struct norm_args args = {.x = d->x + (size_t)first * (size_t)c->n_embd,
-                             .weight = weight,
-                             .halves = d->normed_halves,
-                             .stride = d->normed_stride,
-                             .width = c->n_embd,
-                             .eps = c->norm_eps};
-    return gpu_launch(g, KERNEL_norm_rows, n, 1, &args);
+    struct add_norm_args args = {.x = d->x + (size_t)first * (size_t)c->n_embd,
+                                 .partial = d->gate,
+                                 .weight = weight,
+                                 .halves = d->normed_halves,
+                                 .y = to_hidden ? d->hidden : NULL,
+                                 .out_rows = d->slots,
+                                 .stride = d->normed_stride,
+                                 .n = n,
+                                 .width = c->n_embd,
+                                 .slices = d->slices,
+                                 .scale = d->sums_scale,
+                                 .eps = c->norm_eps};
+    d->slices = 0;
+    return gpu_launch(g, KERNEL_add_norm, n, 1, &args);
 }
 
 /* y[i] = W[i] x + bias[i], those of one format together. */
 static status products(struct gpu *g, const struct gpu_matrix *const *m, const float *const *bias, float *const *y,
-                       int n_parts, const u16 *x, int64_t x_stride, int n, bool accumulate, float scale) {
+                       int n_parts, const u16 *x, int64_t x_stride, int n) {
     for (int i = 0, next; i < n_parts; i = next) {
-        struct product_args args = {.x = x, .x_stride = x_stride, .n = n, .accumulate = accumulate, .scale = scale};
+        struct product_args args = {.x = x, .x_stride = x_stride, .n = n};
         for (next = i; next < n_parts && m[next]->format == m[i]->format; next++)
-            args.parts[args.n_parts++] =
-                (struct product_part){.bias = bias[next], .y = y[next], .y_stride = m[next]->w.rows};
-        TRY(gpu_product(g, m + i, false, args));
+            args.parts[args.n_parts++] = (struct product_part){.bias = bias[next], .y = y[next]};
+        TRY(gpu_product(g, m + i, args));
     }
     return UTTER_OK;
+}
+
+/* scale * W x, which add_norm then adds. */
+static status add_products(struct gpu *g, const struct gpu_matrix *m, const u16 *x, int64_t x_stride, int n,
+                           float scale) {
+    struct gpu_backbone *d = g->backbone;
+    d->slices = gpu_product_slices(g, m, n, d->n_partial);
+    d->sums_scale = scale;
+    struct product_args args = {
+        .x = x, .x_stride = x_stride, .n = n, .n_parts = 1, .partial = d->gate, .slices = d->slices};
+    return gpu_product(g, &m, args);
 }
 
 /* The feed-forward network's inner numbers. */
@@ -60,10 +78,10 @@ static status inner_products(struct gpu *g, const struct gpu_layer *l, int n) {
                                     .n_parts = 2,
                                     .inner = d->inner_halves,
                                     .inner_stride = d->inner_stride};
-        return gpu_product(g, pair, true, args);
+        return gpu_product(g, pair, args);
     }
     TRY(products(g, pair, (const float *[]){NULL, NULL}, (float *[]){d->gate, d->up}, 2, d->normed_halves,
-                 d->normed_stride, n, false, 1));
+                 d->normed_stride, n));
     struct swiglu_args swiglu = {.gate = d->gate,
                                  .up = d->up,
                                  .halves = d->inner_halves,
@@ -97,7 +115,8 @@ static struct rope_args rope_of(const struct gpu_backbone *d, int i) {
 
 static struct attention_args attention_of(const struct gpu_backbone *d, const struct rope_args *rope, int n) {
     const struct backbone_config *c = &d->config;
-    return (struct attention_args){.q = d->q,
+    return (struct attention_args){.rope = *rope,
+                                   .q = d->q,
                                    .out = d->att,
                                    .halves = d->products ? d->att_halves : NULL,
                                    .out_stride = d->att_stride,
@@ -125,49 +144,49 @@ void gpu_want_attention(const struct backbone_config *c, bool products, bool wan
                                                 : MODULE_attend_128] = true;
 }
 
-/* prompt: the rows are of one slot, one after another. */
-static status attend(struct gpu *g, const struct attention_args *args, bool prompt) {
-    int n = args->n;
-    if (!args->halves || !attends_by_products(&g->backbone->config))
-        return gpu_launch(g, KERNEL_attention_cache, args->n_heads, n, args);
-    if (prompt && n > 1)
-        return gpu_launch(g, args->head_dim == 64 ? KERNEL_attend_prompt_64 : KERNEL_attend_prompt_128,
-                          args->n_kv_heads, (n + 15) / 16, args);
-    return gpu_launch(g, args->head_dim == 64 ? KERNEL_attend_step_64 : KERNEL_attend_step_128, args->n_kv_heads, n,
-                      args);
+/* Keys and values into the cache, and what the queries see of it. prompt: the rows are of one slot, one after another.
+ */
+static status attend(struct gpu *g, const struct rope_args *rope, int n, bool prompt) {
+    const struct attention_args args = attention_of(g->backbone, rope, n);
+    bool products = args.halves && attends_by_products(&g->backbone->config);
+    if (products && !(prompt && n > 1))
+        return gpu_launch(g, args.head_dim == 64 ? KERNEL_attend_step_64 : KERNEL_attend_step_128, args.n_kv_heads, n,
+                          &args);
+    TRY(gpu_launch(g, KERNEL_rope_store, n, 1, rope));
+    if (!products) return gpu_launch(g, KERNEL_attention_cache, args.n_heads, n, &args);
+    return gpu_launch(g, args.head_dim == 64 ? KERNEL_attend_prompt_64 : KERNEL_attend_prompt_128, args.n_kv_heads,
+                      (n + 15) / 16, &args);
 }
 
 /* tokens[n], slots[n] and positions[n] of the device through all layers, to x: on tensor cores where product.c takes
-   the model; else by kernels that work for everything, in floats. Job. */
+   the model, and then the last layer's sums are still to be added; else by kernels that work for everything, in floats.
+   Job. */
 static status forward(struct gpu *g, int n, bool prompt) {
     struct gpu_backbone *d = g->backbone;
     const struct backbone_config *c = &d->config;
     bool tensor = d->products;
+    d->slices = 0;
     TRY(gpu_embed(g, &d->token_embd, d->tokens, n, d->x));
     for (int i = 0; i < c->n_layers; i++) {
         const struct gpu_layer *l = &d->layers[i];
         struct rope_args rope = rope_of(d, i);
-        struct attention_args attention = attention_of(d, &rope, n);
         if (tensor) {
-            const struct gpu_matrix *qkv[] = {&l->q, &l->k, &l->v}, *out = &l->attn_out, *down = &l->down;
-            TRY(norm_to_halves(g, l->attn_norm, 0, n));
+            const struct gpu_matrix *qkv[] = {&l->q, &l->k, &l->v};
+            TRY(add_norm(g, l->attn_norm, 0, n, false));
             TRY(products(g, qkv, (const float *[]){l->q_bias, l->k_bias, l->v_bias}, (float *[]){d->q, d->k, d->v}, 3,
-                         d->normed_halves, d->normed_stride, n, false, 1));
-            TRY(gpu_launch(g, KERNEL_rope_store, n, 1, &rope));
-            TRY(attend(g, &attention, prompt));
-            TRY(products(g, &out, (const float *[]){NULL}, &d->x, 1, d->att_halves, d->att_stride, n, true, 1));
-            TRY(norm_to_halves(g, l->ffn_norm, 0, n));
+                         d->normed_halves, d->normed_stride, n));
+            TRY(attend(g, &rope, n, prompt));
+            TRY(add_products(g, &l->attn_out, d->att_halves, d->att_stride, n, 1));
+            TRY(add_norm(g, l->ffn_norm, 0, n, false));
             TRY(inner_products(g, l, n));
-            TRY(products(g, &down, (const float *[]){NULL}, &d->x, 1, d->inner_halves, d->inner_stride, n, true,
-                         FFN_SCALE));
+            TRY(add_products(g, &l->down, d->inner_halves, d->inner_stride, n, FFN_SCALE));
             continue;
         }
         TRY(norm(g, d->x, l->attn_norm, d->normed, NULL, n));
         TRY(multiply(g, &l->q, d->normed, l->q_bias, d->q, n, false));
         TRY(multiply(g, &l->k, d->normed, l->k_bias, d->k, n, false));
         TRY(multiply(g, &l->v, d->normed, l->v_bias, d->v, n, false));
-        TRY(gpu_launch(g, KERNEL_rope_store, n, 1, &rope));
-        TRY(attend(g, &attention, prompt));
+        TRY(attend(g, &rope, n, prompt));
         TRY(multiply(g, &l->attn_out, d->att, NULL, d->x, n, true));
         TRY(norm(g, d->x, l->ffn_norm, d->normed, NULL, n));
         TRY(multiply(g, &l->gate, d->normed, NULL, d->gate, n, false));
@@ -183,7 +202,7 @@ static status forward(struct gpu *g, int n, bool prompt) {
 static status head_products(struct gpu *g, int n) {
     struct gpu_backbone *d = g->backbone;
     const struct gpu_matrix *head = &d->head;
-    return products(g, &head, (const float *[]){NULL}, &d->logits, 1, d->normed_halves, d->normed_stride, n, false, 1);
+    return products(g, &head, (const float *[]){NULL}, &d->logits, 1, d->normed_halves, d->normed_stride, n);
 }
 
 /* How long n tokens through the model may take at most. */
@@ -211,6 +230,7 @@ static status prefill_job(void *context) {
     for (int i = 0; i < 3; i++)
         TRY(gpu_upload(g, (device_address)(uintptr_t)rows[i], g->staging + (size_t)i * bytes, bytes));
     TRY(forward(g, d->n, true));
+    if (d->products) TRY(add_norm(g, NULL, 0, d->n, false));
     if (d->wants_hidden) {
         int last = d->n - 1;
         TRY(norm(g, d->x + (size_t)last * (size_t)d->config.n_embd, d->output_norm, d->hidden, d->slots + last, 1));
@@ -224,7 +244,7 @@ static status logits_job(void *context) {
     struct gpu_backbone *d = g->backbone;
     const float *x = d->x + (size_t)d->first_row * (size_t)d->config.n_embd;
     if (d->products) {
-        TRY(norm_to_halves(g, d->output_norm, d->first_row, d->n));
+        TRY(add_norm(g, d->output_norm, d->first_row, d->n, false));
         TRY(head_products(g, d->n));
     } else {
         TRY(norm(g, x, d->output_norm, d->normed, NULL, d->n));
@@ -308,14 +328,20 @@ static status place_sorting(struct gpu *g) {
     return s;
 }
 
-/* Draws a token of each of the n sequences and takes it through the model. */
-static status launch_step(struct gpu *g) {
+/* The rows' last positions, to where the head takes them from. */
+static status gather_hidden(struct gpu *g) {
     struct gpu_backbone *d = g->backbone;
     struct gather_args gather = {.x = d->hidden, .rows = d->slots, .y = d->normed, .width = d->config.n_embd};
     if (d->products) {
         gather.halves = d->normed_halves;
         gather.stride = d->normed_stride;
     }
+    return gpu_launch(g, KERNEL_gather_rows, d->n, 1, &gather);
+}
+
+/* Draws a token of each of the n sequences and takes it through the model. */
+static status launch_step(struct gpu *g) {
+    struct gpu_backbone *d = g->backbone;
     struct sample_args sample = {.sequences = d->sequences,
                                  .logits = d->logits,
                                  .head_rows = d->head_rows,
@@ -330,7 +356,6 @@ static status launch_step(struct gpu *g) {
                                  .n_sort = d->n_sort,
                                  .n_ctx = d->n_ctx,
                                  .steps = d->steps};
-    TRY(gpu_launch(g, KERNEL_gather_rows, d->n, 1, &gather));
     if (d->products) {
         TRY(head_products(g, d->n));
     } else {
@@ -338,7 +363,9 @@ static status launch_step(struct gpu *g) {
     }
     TRY(gpu_launch(g, KERNEL_sample, d->n, 1, &sample));
     TRY(forward(g, d->n, false));
-    return norm(g, d->x, d->output_norm, d->hidden, d->slots, d->n);
+    if (d->products) return add_norm(g, d->output_norm, 0, d->n, true);
+    TRY(norm(g, d->x, d->output_norm, d->hidden, d->slots, d->n));
+    return gather_hidden(g);
 }
 
 /* sequences[n], then slots[n], lie in staging and come back there, followed by out[n, steps]. */
@@ -350,6 +377,7 @@ static status generate_job(void *context) {
     if (d->wants_sorting) TRY(place_sorting(g));
     TRY(gpu_upload(g, (device_address)(uintptr_t)d->sequences, g->staging, bytes));
     TRY(gpu_upload(g, (device_address)(uintptr_t)d->slots, g->staging + bytes, (size_t)d->n * sizeof(int32_t)));
+    TRY(gather_hidden(g));
     const int64_t shape[GRAPH_KEY] = {d->n, d->steps, d->keys != NULL};
     for (int step = 1; step <= d->steps; step++) {
         TRY(gpu_launch_as_one(g, &d->graphs, shape, launch_step, "launching a step of several streams"));

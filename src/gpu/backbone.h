@@ -34,8 +34,9 @@ struct gpu_backbone {
     int32_t *tokens, *slots, *positions;  // [max_rows]
     float *x, *normed;                    // [max_rows, E]
     float *q, *k, *v, *att;               // [max_rows, H * D], [max_rows, G * D]
-    float *gate, *up;                     // [max_rows, F]
-    float *logits;                        // [logit_rows, n_head]
+    float *gate, *up;                     // [max_rows, F]; or, together, n_partial floats for sums of products
+    int64_t n_partial;
+    float *logits;  // [logit_rows, n_head]
     /* Activations of product.c: halves, rows of whole steps of 128. */
     bool products;  // all matrices are of formats that it takes
     int64_t normed_stride, att_stride, inner_stride;
@@ -60,6 +61,8 @@ struct gpu_backbone {
     const struct backbone *file;  // while loading
     int n, first_row, steps, first_slot;
     bool wants_hidden, wants_sorting;
+    int slices;  // of sums in `gate` that are still to be added to x, times sums_scale
+    float sums_scale;
 };
 
 /* Marks the module of attention over the cache; products: on tensor cores. */

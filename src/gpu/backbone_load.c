@@ -80,8 +80,9 @@ static status place_state(struct gpu *g, struct gpu_backbone *d, struct device_m
     TRY(gpu_alloc(g, m, rows * kv_width * f, &d->k));
     TRY(gpu_alloc(g, m, rows * kv_width * f, &d->v));
     TRY(gpu_alloc(g, m, rows * q_width * f, &d->att));
-    TRY(gpu_alloc(g, m, rows * F * f, &d->gate));
-    TRY(gpu_alloc(g, m, rows * F * f, &d->up));
+    d->n_partial = (int64_t)(rows * (2 * F > E ? 2 * F : E));
+    TRY(gpu_alloc(g, m, (size_t)d->n_partial * f, &d->gate));
+    d->up = d->gate + rows * F;
     struct {
         size_t width;
         int64_t *stride;
@@ -100,29 +101,25 @@ static status place_state(struct gpu *g, struct gpu_backbone *d, struct device_m
     return gpu_alloc(g, m, (size_t)d->n_slots * (size_t)(d->n_ctx + 1) * sizeof(int32_t), &d->out);
 }
 
-/* The formats of the matrices that a token is multiplied with; *pairs: those of gate and up. */
-static void formats_of(const struct backbone *b, bool formats[N_GPU_FORMATS], bool pairs[N_GPU_FORMATS]) {
+/* The formats of the matrices that a token is multiplied with. */
+static void formats_of(const struct backbone *b, bool formats[N_GPU_FORMATS]) {
     formats[gpu_format_of(b->weights.output.type)] = true;
     for (int i = 0; i < b->config.n_layers; i++) {
         const struct backbone_layer *l = &b->weights.layers[i];
-        const struct matrix *all[] = {&l->q, &l->k, &l->v, &l->attn_out, &l->down};
-        for (int j = 0; j < 5; j++) formats[gpu_format_of(all[j]->type)] = true;
-        bool *of_both = l->gate.type == l->up.type ? pairs : formats;
-        of_both[gpu_format_of(l->gate.type)] = of_both[gpu_format_of(l->up.type)] = true;
+        const struct matrix *all[] = {&l->q, &l->k, &l->v, &l->attn_out, &l->gate, &l->up, &l->down};
+        for (int j = 0; j < 7; j++) formats[gpu_format_of(all[j]->type)] = true;
     }
 }
 
-/* Marks what multiplies. Whether product.h takes every matrix. */
+/* Marks what multiplies. Whether product.c takes every matrix. */
 static bool want_products(const struct backbone *b, bool wanted[N_MODULES]) {
-    bool formats[N_GPU_FORMATS] = {0}, pairs[N_GPU_FORMATS] = {0}, marks[N_MODULES] = {0}, made = true;
-    formats_of(b, formats, pairs);
-    for (int f = 0; f < N_GPU_FORMATS; f++) {
-        if (formats[f]) made = gpu_want_product(f, false, marks) && made;
-        if (pairs[f]) made = gpu_want_product(f, true, marks) && made;
-    }
+    bool formats[N_GPU_FORMATS] = {0}, marks[N_MODULES] = {0}, made = true;
+    formats_of(b, formats);
+    for (int f = 0; f < N_GPU_FORMATS; f++)
+        if (formats[f]) made = gpu_want_product(f, marks) && made;
     for (int i = 0; i < N_MODULES && made; i++) wanted[i] = wanted[i] || marks[i];
     for (int f = 0; f < N_GPU_FORMATS && !made; f++)
-        if (formats[f] || pairs[f]) gpu_want_matmul(f, wanted);
+        if (formats[f]) gpu_want_matmul(f, wanted);
     return made;
 }
 
@@ -169,6 +166,7 @@ static status kernels_job(void *context) {
     bool wanted[N_MODULES] = {0};
     gpu_modules_of_backbone(g, g->backbone->file, g->backbone->n_head, wanted);
     TRY(gpu_wait_modules(g, wanted));
+    TRY(gpu_prepare_products(g));
     return gpu_decode_ready(g, g->backbone);
 }
 

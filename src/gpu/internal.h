@@ -109,8 +109,12 @@ status gpu_launch_decode(struct gpu *g, enum gpu_kernel kernel, int n_blocks, in
 status gpu_resident_blocks(struct gpu *g, enum gpu_kernel kernel, int n_threads, int shared_bytes, int *resident);
 /* y = W x for n columns, by the kernel that suits n. Job. */
 status gpu_matmul(struct gpu *g, const struct gpu_matrix *m, struct matmul_args args);
-/* product.h for n_parts matrices of one format, which args does not name yet. Job. */
-status gpu_product(struct gpu *g, const struct gpu_matrix *const *parts, bool pair, struct product_args args);
+/* product.c for n_parts matrices of one format, which args does not name yet. Job. */
+status gpu_product(struct gpu *g, const struct gpu_matrix *const *parts, struct product_args args);
+/* Among how many blocks its depth is best shared out, with room for n_partial floats of sums. */
+int gpu_product_slices(const struct gpu *g, const struct gpu_matrix *m, int n, int64_t n_partial);
+/* Once the modules are there. Job. */
+status gpu_prepare_products(struct gpu *g);
 status gpu_embed(struct gpu *g, const struct gpu_matrix *m, const int32_t *tokens, int n, float *x);
 status gpu_clear(struct gpu *g, device_address to, size_t n_bytes);
 status gpu_download(struct gpu *g, void *to, device_address from, size_t n_bytes);
@@ -131,10 +135,10 @@ status gpu_alloc(struct gpu *g, struct device_memory *m, size_t n_bytes, void *o
 void gpu_free(struct gpu *g, struct device_memory *m);
 
 enum gpu_module gpu_module_of(enum gpu_kernel kernel);
-/* Marks the modules that a format needs. The last: false when product.h is not made for it. */
+/* Marks the modules that a format needs. The last: false when product.c is not made for it. */
 void gpu_want_embed(enum gpu_format format, bool wanted[N_MODULES]);
 void gpu_want_matmul(enum gpu_format format, bool wanted[N_MODULES]);
-bool gpu_want_product(enum gpu_format format, bool pair, bool wanted[N_MODULES]);
+bool gpu_want_product(enum gpu_format format, bool wanted[N_MODULES]);
 
 /* ---- modules.c ---- */
 

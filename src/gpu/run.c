@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "gguf/blocks.h"
 #include "gpu/internal.h"
 
 /* ---- failures ---- */
@@ -112,14 +113,15 @@ static const struct {
 #undef MEMBER
 };
 
+/* Kernels of product.c, by the tile's rows and columns. */
 static const struct {
     bool made;
-    enum gpu_kernel few[2], many[2];  // alone, of a pair
+    block_type type;
+    enum gpu_kernel of_64x64, of_128x64, of_128x128;
 } of_product[N_GPU_FORMATS] = {
-#define MEMBER(name, type)                                                              \
-    [GPU_FORMAT_##name] = {true,                                                        \
-                           {KERNEL_product_few_##name, KERNEL_product_few_pair_##name}, \
-                           {KERNEL_product_many_##name, KERNEL_product_many_pair_##name}},
+#define MEMBER(name, type)                                                                        \
+    [GPU_FORMAT_##name] = {true, type, KERNEL_product_64x64_##name, KERNEL_product_128x64_##name, \
+                           KERNEL_product_128x128_##name},
     GPU_PRODUCT_FORMATS(MEMBER)
 #undef MEMBER
 };
@@ -134,9 +136,29 @@ void gpu_want_matmul(enum gpu_format format, bool wanted[N_MODULES]) {
     wanted[kernels[of_format[format].matvec].module] = true;
 }
 
-bool gpu_want_product(enum gpu_format format, bool pair, bool wanted[N_MODULES]) {
-    if (of_product[format].made) wanted[kernels[of_product[format].few[pair]].module] = true;
+bool gpu_want_product(enum gpu_format format, bool wanted[N_MODULES]) {
+    if (of_product[format].made) wanted[kernels[of_product[format].of_64x64].module] = true;
     return of_product[format].made;
+}
+
+/* The shared memory that a tile's stages may take. */
+static int product_shared(const struct gpu *g, enum gpu_format format, int rows, int columns, int *stages) {
+    enum { MOST_STAGES = 4 };
+    int stage = PRODUCT_STAGE_BYTES(rows, columns, (int)block_row_bytes(of_product[format].type, GROUP));
+    *stages = g->info.shared_bytes / stage;
+    if (*stages > MOST_STAGES) *stages = MOST_STAGES;
+    return *stages * stage;
+}
+
+status gpu_prepare_products(struct gpu *g) {
+    for (int f = 0; f < N_GPU_FORMATS; f++) {
+        int stages;
+        if (!of_product[f].made || !g->functions[of_product[f].of_64x64]) continue;
+        TRY(gpu_allow_shared(g, of_product[f].of_64x64, product_shared(g, f, 64, 64, &stages)));
+        TRY(gpu_allow_shared(g, of_product[f].of_128x64, product_shared(g, f, 128, 64, &stages)));
+        TRY(gpu_allow_shared(g, of_product[f].of_128x128, product_shared(g, f, 128, 128, &stages)));
+    }
+    return UTTER_OK;
 }
 
 static int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -149,21 +171,40 @@ status gpu_matmul(struct gpu *g, const struct gpu_matrix *m, struct matmul_args 
     return gpu_launch(g, of_format[m->format].tile, div_up(m->w.rows, TILE), div_up(args.n, TILE), &args);
 }
 
-status gpu_product(struct gpu *g, const struct gpu_matrix *const *parts, bool pair, struct product_args args) {
-    // many columns share what a block reads; but so few blocks would leave most multiprocessors idle
-    enum { FEW_ROWS = 16, FEW_COLUMNS = 64, MANY_COLUMNS = 128, MIN_BLOCKS = 48 };
-    int64_t few = 0, many = 0;
+status gpu_product(struct gpu *g, const struct gpu_matrix *const *parts, struct product_args args) {
+    enum gpu_format format = parts[0]->format;
+    enum gpu_kernel kernel = of_product[format].of_64x64;
+    int rows = 64, columns = 64;
+    int64_t tiles = 0, tall = 0;
     for (int i = 0; i < args.n_parts; i++) {
         args.parts[i].w = parts[i]->w;
-        if (pair && i > 0) continue;
-        few += div_up(parts[i]->w.rows, FEW_ROWS);
-        many += div_up(parts[i]->w.rows, pair ? 64 : 32);
+        tiles += div_up(parts[i]->w.rows, 64);
+        tall += div_up(parts[i]->w.rows, 128);
     }
-    int64_t across = div_up(args.n, MANY_COLUMNS);
-    if (args.n > FEW_COLUMNS && many * across >= MIN_BLOCKS)
-        return gpu_launch(g, of_product[parts[0]->format].many[pair], many, across, &args);
-    return gpu_launch(g, of_product[parts[0]->format].few[pair], few,
-                      div_up(args.n, pair ? FEW_COLUMNS / 2 : FEW_COLUMNS), &args);
+    // a large tile reads less, but each multiprocessor should have something to do
+    int64_t least = g->info.multiprocessors * 2;
+    if (!args.partial && args.n > 64 && tall * div_up(args.n, 128) >= least * 2) {
+        kernel = of_product[format].of_128x128;
+        rows = columns = 128;
+        tiles = tall;
+    } else if (!args.partial && tall * div_up(args.n, 64) >= least) {
+        kernel = of_product[format].of_128x64;
+        rows = 128;
+        tiles = tall;
+    }
+    if (args.slices < 1) args.slices = 1;
+    int shared = product_shared(g, format, rows, columns, &args.stages);
+    return gpu_launch_shared(g, kernel, tiles, div_up(args.n, columns) * args.slices, &args, shared);
+}
+
+int gpu_product_slices(const struct gpu *g, const struct gpu_matrix *m, int n, int64_t n_partial) {
+    enum { LEAST_STAGES = 4 };
+    int64_t blocks = div_up(m->w.rows, 64) * div_up(n, 64), stages = div_up(m->w.groups, PRODUCT_STAGE_GROUPS);
+    int64_t slices = 2 * g->info.multiprocessors / blocks, room = n_partial / ((int64_t)n * m->w.rows);
+    if (slices > stages / LEAST_STAGES) slices = stages / LEAST_STAGES;
+    if (slices > ADD_SLICES) slices = ADD_SLICES;
+    if (slices > room) slices = room;
+    return slices < 1 ? 1 : (int)slices;
 }
 
 status gpu_embed(struct gpu *g, const struct gpu_matrix *m, const int32_t *tokens, int n, float *x) {

@@ -1,7 +1,9 @@
 /* Times the GPU device at NeuTTS Air's geometry (Q4_0, Q8_0 embedding and head) and NeuCodec's (F16), with random
-   weights: `test_gpu_speed [backbone|ready]`, on a real card. No test: nothing is checked but that calls succeed.
-   `ready` ends once everything is loaded: how long that takes is the start that a user waits for. */
+   weights: `test_gpu_speed [backbone [STREAMS]|ready]`, on a real card. No test: nothing is checked but that calls
+   succeed. `ready` ends once everything is loaded: how long that takes is the start that a user waits for. A number of
+   streams: nothing else is timed after the prompts, so that a profiler soon comes to the steps. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -61,10 +63,10 @@ int main(int argc, char **argv) {
         printf("prefill of %d: %.2f ms, %.0f tokens/s\n", DEPTH, speed_ms_since(start),
                DEPTH / speed_ms_since(start) * 1e3);
     }
-    if (argc < 3) time_batch(d, &b, 1, 200);
-    if (argc < 3) time_batch(d, &b, 8, 100);
-    time_batch(d, &b, 64, 50);
-    time_batch(d, &b, 256, 20);
+    int only = argc > 2 ? atoi(argv[2]) : 0;
+    static const int batches[][2] = {{1, 200}, {8, 100}, {64, 50}, {256, 20}};  // streams, steps
+    for (int i = 0; i < 4; i++)
+        if (only < 1 || only == batches[i][0]) time_batch(d, &b, batches[i][0], batches[i][1]);
 
     if (!with_codec) {
         d->ops->close(d);

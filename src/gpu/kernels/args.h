@@ -10,6 +10,7 @@ enum {
     ROWS_PER_BLOCK = 8,  // of matvec and matmul_rows: a warp each
     TILE = 64,           // rows, and columns, of a block of matmul_tile
     MAX_HEAD_DIM = 256,  // of both attentions
+    ADD_SLICES = 8,      // that add_norm takes at most
     SAMPLE_LIST = 1024,  // up to so many candidates are sorted in shared memory
     MT_WORDS_DEVICE = 624,
     HISTORY_DEVICE = 64,
@@ -45,22 +46,29 @@ struct matmul_args {
 /* What the feed-forward network makes inside is kept as halves, a sixteenth of itself, so that it fits. */
 #define FFN_SCALE 16.0f
 
-/* product.c: y[j, r] = scale * W[r] . x[j] + bias[r] (or that added to y), for up to three matrices at once. The pair:
-   inner[j, r] = silu(W0[r] . x[j]) * (W1[r] . x[j]) / FFN_SCALE. */
+/* product.c: y[j, r] = W[r] . x[j] + bias[r], for up to three matrices at once. */
 struct product_part {
     struct weights w;
     const float *bias;  // [rows]; NULL without
-    float *y;           // [n] rows, y_stride apart
-    i64 y_stride;
+    float *y;           // [n, rows]
 };
+
+enum { PRODUCT_STAGE_GROUPS = 2 };  // of the depth, that are on their way together
+
+/* Of a tile of so many rows and columns; group_bytes: of a group of weights in all. */
+#define PRODUCT_STAGE_BYTES(rows, columns, group_bytes) \
+    (PRODUCT_STAGE_GROUPS * ((columns)*GROUP * 2 + (rows) * (group_bytes)))
 
 struct product_args {
     struct product_part parts[3];
     const u16 *x;  // [n] rows of halves in the order of fragments.h, x_stride apart
-    u16 *inner;    // of the pair: the same
     i64 x_stride, inner_stride;
-    i32 n, n_parts, accumulate;
-    float scale;
+    /* NULL, or in place of y, of two parts: activations of the next product, silu(W0 x) * (W1 x) / FFN_SCALE. */
+    u16 *inner;
+    /* NULL, or in place of y, of one part: sums, each over a share of the depth. */
+    float *partial;  // [slices, n, rows]
+    i32 n, n_parts, slices;
+    i32 stages;  // that there is room for in shared memory: 2..4
 };
 
 /* x[j] = row tokens[j] of the matrix. */
@@ -70,15 +78,26 @@ struct embed_args {
     float *x;           // [n, cols]
 };
 
-/* y[out_rows[j]] = norm(x[j]) * weight + bias. With bias: mean taken off first (LayerNorm); without: RMSNorm. */
+/* y[out_rows[j]] = x[j] / rms(x[j]) * weight */
 struct norm_args {
-    const float *x, *weight, *bias;  // [n, width], [width], [width] or NULL
-    float *y;                        // [*, width]
-    const i32 *out_rows;             // [n], negative: none; NULL: row j
-    u16 *halves;                     // NULL, or in place of y: [n] rows in the order of fragments.h, stride apart
-    i64 stride;
+    const float *x, *weight;  // [n, width], [width]
+    float *y;                 // [*, width]
+    const i32 *out_rows;      // [n], negative: none; NULL: row j
     i32 width;
     float eps;
+};
+
+/* x[j] += scale * the sum of what product.c left in slices; then, in floats and in halves, the norm of that. */
+struct add_norm_args {
+    float *x;              // [n, width]
+    const float *partial;  // [slices, n, width]
+    const float *weight;   // [width]; NULL: no norm
+    u16 *halves;           // [n] rows in the order of fragments.h, stride apart
+    float *y;              // as in norm_args; NULL without
+    const i32 *out_rows;
+    i64 stride;
+    i32 n, width, slices;
+    float scale, eps;
 };
 
 /* y[j] = x[rows[j]]; zeros for a negative row. */
@@ -106,9 +125,10 @@ struct rope_args {
 };
 
 struct attention_args {
-    const float *q;  // [n] rows, q_stride apart
-    float *out;      // [n, n_heads * head_dim]
-    u16 *halves;     // NULL, or in place of out: [n] rows in the order of fragments.h, out_stride apart
+    struct rope_args rope;  // attend_step does it along
+    const float *q;         // [n] rows, q_stride apart
+    float *out;             // [n, n_heads * head_dim]
+    u16 *halves;            // NULL, or in place of out: [n] rows in the order of fragments.h, out_stride apart
     i64 out_stride;
     const u16 *k, *v;              // cache: as in rope_args
     const i32 *slots, *positions;  // [n]: row j sees positions 0..positions[j] of its slot

@@ -3,28 +3,38 @@
 #include "gpu/kernels/fragments.h"
 #include "gpu/kernels/math.h"
 #include "gpu/kernels/ptx.h"
+#include "gpu/kernels/rope.h"
 
-/* Norms over a row: RMS, layer. */
 KERNEL(norm_rows, struct norm_args, 256) {
     int row = block_x(), to = a->out_rows ? a->out_rows[row] : row;
     if (to < 0) return;
     const float *x = a->x + (i64)row * a->width;
-    float *y = a->y + (i64)to * a->width;
-    float mean = 0, sum = 0;
-    if (a->bias) {
-        for (int i = thread_x(); i < a->width; i += 256) sum += x[i];
-        mean = block_sum(sum, 256) / (float)a->width;
-        sum = 0;
-    }
-    for (int i = thread_x(); i < a->width; i += 256) sum += (x[i] - mean) * (x[i] - mean);
+    float *y = a->y + (i64)to * a->width, sum = 0;
+    for (int i = thread_x(); i < a->width; i += 256) sum += x[i] * x[i];
     float scale = rsqrt_f32(block_sum(sum, 256) / (float)a->width + a->eps);
-    for (int i = thread_x(); i < a->width; i += 256) {
-        float v = (x[i] - mean) * scale * a->weight[i];
-        if (a->halves) {
-            a->halves[to * a->stride + place_of(i)] = f32_to_half(within_half(v));
-        } else {
-            y[i] = a->bias ? v + a->bias[i] : v;
-        }
+    for (int i = thread_x(); i < a->width; i += 256) y[i] = x[i] * scale * a->weight[i];
+}
+
+/* A thread takes four numbers at a time. */
+KERNEL(add_norm, struct add_norm_args, 256) {
+    int row = block_x(), to = a->y ? a->out_rows[row] : -1;
+    float *x = a->x + (i64)row * a->width;
+    float sum = 0;
+    for (int i = 4 * thread_x(); i < a->width; i += 4 * 256) {
+        f32x4 v = *(const f32x4 *)(x + i), part[ADD_SLICES];
+        UNROLL for (int s = 0; s < ADD_SLICES; s++) part[s] =
+            s < a->slices ? *(const f32x4 *)(a->partial + ((i64)s * a->n + row) * a->width + i) : (f32x4){0, 0, 0, 0};
+        UNROLL for (int s = 1; s < ADD_SLICES; s++) part[0] += part[s];
+        v += part[0] * a->scale;
+        if (a->slices > 0) *(f32x4 *)(x + i) = v;
+        sum += v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + v[3] * v[3];
+    }
+    if (!a->weight) return;
+    float scale = rsqrt_f32(block_sum(sum, 256) / (float)a->width + a->eps);
+    for (int i = 4 * thread_x(); i < a->width; i += 4 * 256) {
+        f32x4 v = *(const f32x4 *)(x + i) * scale * *(const f32x4 *)(a->weight + i);
+        if (to >= 0) *(f32x4 *)(a->y + (i64)to * a->width + i) = v;
+        put_four(a->halves + row * a->stride, i, v[0], v[1], v[2], v[3]);
     }
 }
 
@@ -44,43 +54,29 @@ KERNEL(gather_rows, struct gather_args, 256) {
 KERNEL(rope_store, struct rope_args, 256) {
     int row = block_x(), slot = a->slots[row], position = a->positions[row];
     if (slot < 0) return;
-    int d = a->head_dim, pairs = d / 2, kv_width = a->n_kv_heads * d;
+    int d = a->head_dim, pairs = d / 2;
     for (int h = warp(); h < a->n_heads + 2 * a->n_kv_heads; h += 256 / WARP) {
         int is_q = h < a->n_heads, is_v = h >= a->n_heads + a->n_kv_heads;
         int at = is_q ? h : is_v ? h - a->n_heads - a->n_kv_heads : h - a->n_heads;  // head of its kind
-        const float *x = is_q   ? a->q + ((i64)row * a->n_heads + at) * d
-                         : is_v ? a->v + (i64)row * kv_width + at * d
-                                : a->k + (i64)row * kv_width + at * d;
-        const float *norm = is_q ? a->q_norm : a->k_norm;
-        i64 cache = ((i64)slot * a->n_kv_heads + at) * a->stride * d;
-        u16 *keys = a->k_cache + cache + (i64)position * d, *values = a->v_cache + cache + position;
-        float scale = 1;
-        if (!is_v && norm) {
-            float sum = 0;
-            for (int i = lane(); i < d; i += WARP) sum += x[i] * x[i];
-            scale = rsqrt_f32(warp_sum(sum) / (float)d + a->eps);
+        if (is_q) {
+            float *q = a->q + ((i64)row * a->n_heads + at) * d, scale = head_scale(q, a->q_norm, d, a->eps);
+            for (int i = lane(); i < pairs; i += WARP) {
+                const float *angle = angle_of(a, position, i);
+                struct pair p = turned(pair_of(a, q, i), a->q_norm, scale, angle[0], angle[1]);
+                q[p.first] = p.u;
+                q[p.second] = p.v;
+            }
+            continue;
         }
+        const float *x = (is_v ? a->v : a->k) + ((i64)row * a->n_kv_heads + at) * d;
+        float scale = is_v ? 1 : head_scale(x, a->k_norm, d, a->eps);
         for (int i = lane(); i < pairs; i += WARP) {
-            int first = a->interleaved ? 2 * i : i, second = a->interleaved ? 2 * i + 1 : i + pairs;
-            float u = x[first], v = x[second];
+            const float *angle = angle_of(a, position, i);
+            struct pair p = pair_of(a, x, i);
             if (is_v) {
-                values[(i64)first * a->stride] = f32_to_half(u);
-                values[(i64)second * a->stride] = f32_to_half(v);
-                continue;
-            }
-            if (norm) {
-                u *= scale * norm[first];
-                v *= scale * norm[second];
-            }
-            const float *angle = a->angles + ((i64)position * pairs + i) * 2;
-            float turned_u = u * angle[0] - v * angle[1], turned_v = u * angle[1] + v * angle[0];
-            if (is_q) {
-                float *q = a->q + ((i64)row * a->n_heads + at) * d;
-                q[first] = turned_u;
-                q[second] = turned_v;
+                store_value(a, p, slot, at, position);
             } else {
-                keys[first] = f32_to_half(turned_u);
-                keys[second] = f32_to_half(turned_v);
+                store_key(a, turned(p, a->k_norm, scale, angle[0], angle[1]), slot, at, position);
             }
         }
     }

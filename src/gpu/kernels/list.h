@@ -14,7 +14,7 @@
 /* Formats that decode.c is made for. */
 #define GPU_DECODE_FORMATS(X) X(q4_0, BLOCK_Q4_0) X(q8_0, BLOCK_Q8_0)
 
-/* Formats of product.h. Not F32, which halves cannot hold; not F16 and BF16, whose groups are too large for the
+/* Formats of product.c. Not F32, which halves cannot hold; not F16 and BF16, whose groups are too large for the
    registers; not the types with a minimum and the K types: rounded to halves they come out further from the reference
    than they may. */
 #define GPU_PRODUCT_FORMATS(X) X(q4_0, BLOCK_Q4_0) X(q5_0, BLOCK_Q5_0) X(q8_0, BLOCK_Q8_0)
@@ -24,7 +24,6 @@
 /* X(module), those that take the driver longest first. */
 #define GPU_MODULES(X) \
     X(decode_q4_0) X(decode_q8_0) X(decode_staged_q4_0) X(decode_staged_q8_0) \
-    X(product_pair_q4_0) X(product_pair_q5_0) X(product_pair_q8_0) \
     X(product_q4_0) X(product_q5_0) X(product_q8_0) \
     X(attend_128) X(codec) X(codec_tile) X(sample) X(codec_attention_exact) X(codec_strip) X(codec_attention) \
     X(matmul_f32) X(matmul_f16) X(matmul_bf16) X(matmul_q4_0) X(matmul_q4_1) X(matmul_q5_0) X(matmul_q5_1) \
@@ -40,10 +39,9 @@
     X(matmul_##format, matmul_tile_##format, 256)
 
 #define GPU_KERNELS_OF_PRODUCT(X, format) \
-    X(product_##format, product_few_##format, 256) \
-    X(product_##format, product_many_##format, 256) \
-    X(product_pair_##format, product_few_pair_##format, 256) \
-    X(product_pair_##format, product_many_pair_##format, 256)
+    X(product_##format, product_64x64_##format, 128) \
+    X(product_##format, product_128x64_##format, 256) \
+    X(product_##format, product_128x128_##format, 256)
 
 /* X(module, kernel, threads of a block). */
 #define GPU_KERNELS(X) \
@@ -51,11 +49,12 @@
     X(backbone, gather_rows, 256) \
     X(backbone, rope_store, 256) \
     X(backbone, swiglu, 256) \
+    X(backbone, add_norm, 256) \
     X(sample, sample, 512) \
     X(attend_64, attend_prompt_64, 256) \
-    X(attend_64, attend_step_64, 256) \
+    X(attend_64, attend_step_64, 128) \
     X(attend_128, attend_prompt_128, 256) \
-    X(attend_128, attend_step_128, 256) \
+    X(attend_128, attend_step_128, 128) \
     X(attention, attention_cache, 256) \
     X(codec_load, codec_halves, 256) \
     X(codec_load, codec_fold, 256) \
