@@ -170,23 +170,39 @@ INLINE int keep_typical(u64 *keys, u64 *order, const float *p, int n, float typi
     return n;
 }
 
-INLINE u32 random_u32(struct sequence *s) {
+/* The next numbers of the generator, when those there are have been used up; draws take two, and there is an even
+   number. By all threads together. */
+INLINE void renew_random(struct sequence *s) {
+    enum { AT_ONCE = MT_WORDS_DEVICE - MT_SHIFT_DEVICE };  // none of these depends on another of them
+    int used_up = s->random_next >= MT_WORDS_DEVICE;
+    barrier();
+    if (!used_up) return;
     u32 *word = s->random;
-    if (s->random_next >= MT_WORDS_DEVICE) {
-        for (int i = 0; i < MT_WORDS_DEVICE; i++) {
+    for (int first = 0; first < MT_WORDS_DEVICE; first += AT_ONCE) {
+        int i = first + thread_x(), takes_part = thread_x() < AT_ONCE && i < MT_WORDS_DEVICE;
+        u32 next = 0;
+        if (takes_part) {
             u32 y = (word[i] & 0x80000000u) | (word[(i + 1) % MT_WORDS_DEVICE] & 0x7fffffffu);
-            word[i] = word[(i + MT_SHIFT_DEVICE) % MT_WORDS_DEVICE] ^ (y >> 1) ^ (y & 1 ? 0x9908b0dfu : 0);
+            next = word[(i + MT_SHIFT_DEVICE) % MT_WORDS_DEVICE] ^ (y >> 1) ^ (y & 1 ? 0x9908b0dfu : 0);
         }
-        s->random_next = 0;
+        barrier();
+        if (takes_part) word[i] = next;
+        barrier();
     }
-    u32 y = word[s->random_next++];
+    if (thread_x() == 0) s->random_next = 0;
+    barrier();
+}
+
+INLINE u32 random_u32(struct sequence *s) {
+    u32 y = s->random[s->random_next++];
     y ^= y >> 11;
     y ^= (y << 7) & 0x9d2c5680u;
     y ^= (y << 15) & 0xefc60000u;
     return y ^ (y >> 18);
 }
 
-/* The draw of thread 0: 64 random bits against the running sums. quotients[n]: p over their sum, as doubles. */
+/* The draw of thread 0, with numbers of the generator at hand: 64 random bits against the running sums. quotients[n]: p
+ * over their sum, as doubles. */
 INLINE int draw(struct sequence *s, const u64 *quotients, int n) {
     double u = 0, each = 1;
     NO_UNROLL for (int i = 0; i < 2; i++) {
@@ -275,6 +291,7 @@ INLINE int choose(struct sequence *s, u64 *keys, u64 *order, float *p, int n) {
     barrier();
     for (int i = thread_x(); i < n; i += SAMPLE_THREADS) order[i] = bits_of_f64((double)p[i] / total_shared);
     barrier();
+    if (n > 1) renew_random(s);
     if (thread_x() == 0) kept = index_of(keys[n == 1 ? 0 : draw(s, order, n)]);
     barrier();
     int drawn = kept;
