@@ -13,9 +13,6 @@ enum {
     HEAD = 4 + BLOCK_HEADER + DESCRIPTION,
 };
 
-// Exported for the flac program, and in no header: where it is missing, there is a checksum that nobody asked for.
-__attribute__((weak)) FLAC__bool FLAC__stream_encoder_set_do_md5(FLAC__StreamEncoder *encoder, FLAC__bool value);
-
 struct flac_state {
     FLAC__StreamEncoder *encoder;
     FLAC__int32 samples[ENCODE_BLOCK];
@@ -66,7 +63,6 @@ status encode_flac_open(struct audio_encoder *e) {
     FLAC__stream_encoder_set_bits_per_sample(encoder, 16);
     FLAC__stream_encoder_set_sample_rate(encoder, (uint32_t)e->rate_hz);
     FLAC__stream_encoder_set_compression_level(encoder, LEVEL);
-    if (FLAC__stream_encoder_set_do_md5) FLAC__stream_encoder_set_do_md5(encoder, e->has_head);  // 40% of the work
     bool ok = FLAC__stream_encoder_init_stream(encoder, write_bytes, NULL, NULL, complete_head, e) ==
               FLAC__STREAM_ENCODER_INIT_STATUS_OK;
     if (ok || e->failed != UTTER_OK) return e->failed;
