@@ -31,7 +31,7 @@ dotprod=$!
 compile i8mm -march=armv8.2-a+dotprod+i8mm "$cpu/kernels_neon.c" &
 i8mm=$!
 compile portable "$cpu/kernels_portable.c"
-for part in base/clock base/cores base/memory base/status base/str gguf/blocks cpu/kernels cpu/matmul cpu/pack cpu/pages cpu/pool; do
+for part in base/clock base/cores base/memory base/status base/str gguf/blocks cpu/kernels cpu/matmul cpu/pack cpu/pages cpu/pool cpu/quarters; do
     compile "$(basename $part)" "$source/src/$part.c"
 done
 wait $neon
